@@ -1,0 +1,77 @@
+"""Floor 1: the catalogue of cells, one short file for each family."""
+
+import difflib
+import runpy
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from cellwright.cells.clockwork import Clockwork
+from cellwright.cells.gru import GRU, GRUCho
+from cellwright.cells.lstm import LSTM, LSTM1997, Coupled, Peephole, ProjectedLSTM
+from cellwright.cells.mutants import MUT1
+from cellwright.cells.normed import LayerNormLSTM
+from cellwright.cells.simple import RNN, ReluRNN
+from cellwright.language import Cell, CellError
+
+CATALOGUE: Mapping[str, type[Cell]] = MappingProxyType(
+    {
+        "rnn": RNN,
+        "rnn-relu": ReluRNN,
+        "lstm-1997": LSTM1997,
+        "lstm": LSTM,
+        "lstm-projected": ProjectedLSTM,
+        "peephole": Peephole,
+        "coupled": Coupled,
+        "gru": GRU,
+        "gru-cho": GRUCho,
+        "mut1": MUT1,
+        "clockwork": Clockwork,
+        "layernorm-lstm": LayerNormLSTM,
+    }
+)
+
+
+def find(spec: str) -> type[Cell]:
+    """Return the cell of a catalogue name, or of `file.py:Class` (which runs that file).
+
+    Raises CellError that names the closest cells, or what is wrong with the file.
+    """
+    if spec in CATALOGUE:
+        return CATALOGUE[spec]
+    path, colon, name = spec.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _from_file(Path(path), name)
+    if spec.endswith(".py"):
+        raise CellError(f"cell {spec!r}: name the class too, as in {spec}:MyCell")
+    close = difflib.get_close_matches(spec.lower(), CATALOGUE, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}"
+    raise CellError(f"no cell named {spec!r:.60}; {hint} A cell of your own: file.py:Class")
+
+
+def _from_file(path: Path, name: str) -> type[Cell]:
+    if not path.is_file():
+        raise CellError(f"cell {path}:{name}: there is no file {path}")
+    try:
+        namespace = runpy.run_path(str(path), run_name="cellwright_user_cell")
+    except CellError:
+        raise
+    except Exception as error:  # whatever the user's file raises is the user's to see, in a line
+        at = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = getattr(error, "lineno", None) or (at[-1].lineno if at else None)
+        where = f"{path}:{line}" if line else str(path)
+        raise CellError(f"{where}: {type(error).__name__}: {error}") from error
+    found = namespace.get(name)
+    if isinstance(found, type) and issubclass(found, Cell) and found is not Cell:
+        return found
+    others = [
+        key
+        for key, value in namespace.items()
+        if isinstance(value, type) and issubclass(value, Cell) and value is not Cell
+    ]
+    listed = f"its cells: {', '.join(others)}" if others else "it declares no cell"
+    raise CellError(f"{path} has no cell named {name!r:.60}; {listed}")
+
+
+__all__ = ["CATALOGUE", "find"]

@@ -1,0 +1,67 @@
+"""Floor 0: the language in which cells are written. Standard library only."""
+
+from cellwright.language.cell import Cell, cell_from_graph
+from cellwright.language.errors import CellError, CellFileError, CellwrightError, UnsupportedOp
+from cellwright.language.expr import (
+    Expr,
+    Input,
+    State,
+    affine,
+    bias,
+    concat,
+    diagonal,
+    exp,
+    layer_norm,
+    linear,
+    log,
+    maximum,
+    minimum,
+    modules,
+    relu,
+    sigmoid,
+    split,
+    tanh,
+    where,
+)
+from cellwright.language.graph import Graph, Node
+from cellwright.language.ops import Op
+from cellwright.language.serial import cell_from_json, cell_to_json
+from cellwright.language.width import HIDDEN, PROJ, Width
+
+hidden, proj = HIDDEN, PROJ
+
+__all__ = [
+    "Cell",
+    "CellError",
+    "CellFileError",
+    "CellwrightError",
+    "Expr",
+    "Graph",
+    "Input",
+    "Node",
+    "Op",
+    "State",
+    "UnsupportedOp",
+    "Width",
+    "affine",
+    "bias",
+    "cell_from_graph",
+    "cell_from_json",
+    "cell_to_json",
+    "concat",
+    "diagonal",
+    "exp",
+    "hidden",
+    "layer_norm",
+    "linear",
+    "log",
+    "maximum",
+    "minimum",
+    "modules",
+    "proj",
+    "relu",
+    "sigmoid",
+    "split",
+    "tanh",
+    "where",
+]

@@ -1,0 +1,1 @@
+"""Floor 3: from a Program to text or bytes."""

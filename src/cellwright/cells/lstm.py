@@ -1,0 +1,92 @@
+"""Long short-term memory and its closest relatives."""
+
+from cellwright.language import (
+    Cell,
+    Input,
+    State,
+    affine,
+    diagonal,
+    linear,
+    proj,
+    sigmoid,
+    tanh,
+)
+
+
+class LSTM1997(Cell):
+    """LSTM without a forget gate: the carousel's weight is exactly 1 (Hochreiter & Schmidhuber 1997).
+
+    The modern form, with tanh in place of the paper's scaled logistic squashing.
+    """
+
+    x, h, c = Input(), State(), State()
+
+    i = sigmoid(affine(x, h))  # input gate: what to write
+    g = tanh(affine(x, h))  # candidate
+    o = sigmoid(affine(x, h))  # output gate: what to show
+
+    c.next = c + i * g
+    h.next = o * tanh(c.next)
+
+
+class LSTM(Cell):
+    """Long short-term memory with a forget gate (Gers, Schmidhuber & Cummins 2000)."""
+
+    x, h, c = Input(), State(), State()
+
+    i = sigmoid(affine(x, h))  # input gate: what to write
+    f = sigmoid(affine(x, h))  # forget gate: what to keep
+    g = tanh(affine(x, h))  # candidate
+    o = sigmoid(affine(x, h))  # output gate: what to show
+
+    c.next = f * c + i * g
+    h.next = o * tanh(c.next)
+
+
+class ProjectedLSTM(Cell):
+    """LSTM whose output is a narrower projection of its memory (Sak, Senior & Beaufays 2014)."""
+
+    x, h, c = Input(), State(proj), State()
+
+    i = sigmoid(affine(x, h))
+    f = sigmoid(affine(x, h))
+    g = tanh(affine(x, h))
+    o = sigmoid(affine(x, h))
+
+    c.next = f * c + i * g
+    m = o * tanh(c.next)  # the paper's m; r, its projection, is h here
+    h.next = linear(m, proj, name="hr")
+
+
+class Peephole(Cell):
+    """LSTM whose gates see the cell state (Gers & Schmidhuber 2000; Greff et al. 2015, "vanilla").
+
+    The input and forget gates look at the old cell state, the output gate at the new one; the
+    candidate has no peephole.
+    """
+
+    x, h, c = Input(), State(), State()
+
+    i = sigmoid(affine(x, h) + diagonal(c))
+    f = sigmoid(affine(x, h) + diagonal(c))
+    g = tanh(affine(x, h))
+    c.next = f * c + i * g
+    o = sigmoid(affine(x, h) + diagonal(c.next))
+
+    h.next = o * tanh(c.next)
+
+
+class Coupled(Cell):
+    """LSTM that writes exactly where it forgets: i = 1 - f (Greff et al. 2015, CIFG).
+
+    The learned gate is f, what to keep, as in Olah (2015); a positive bias keeps more.
+    """
+
+    x, h, c = Input(), State(), State()
+
+    f = sigmoid(affine(x, h))
+    g = tanh(affine(x, h))
+    o = sigmoid(affine(x, h))
+
+    c.next = f * c + (1 - f) * g
+    h.next = o * tanh(c.next)

@@ -1,0 +1,34 @@
+"""Cells with layer normalisation."""
+
+from cellwright.language import (
+    Cell,
+    Input,
+    State,
+    bias,
+    hidden,
+    layer_norm,
+    linear,
+    sigmoid,
+    split,
+    tanh,
+)
+
+
+class LayerNormLSTM(Cell):
+    """LSTM with layer normalisation (Ba, Kiros & Hinton 2016, eqs. 20-22).
+
+    The four gates' projections are normalised together, the input's and the recurrent ones
+    apart; so is the cell state before it is shown.
+    """
+
+    x, h, c = Input(), State(), State()
+
+    z = layer_norm(linear(x, 4 * hidden)) + layer_norm(linear(h, 4 * hidden))
+    zf, zi, zo, zg = split(z, 4)
+    f = sigmoid(zf + bias())
+    i = sigmoid(zi + bias())
+    o = sigmoid(zo + bias())
+    g = tanh(zg + bias())
+
+    c.next = f * c + i * g
+    h.next = o * tanh(layer_norm(c.next))

@@ -1,0 +1,434 @@
+"""Vjp: the adjoint of a Program, itself a Program that runs backwards in time.
+
+The loop writes the cotangents of the preactivations; the gradient of a weight is one product over
+all steps after the loop. What the adjoint needs from the forward pass is kept as few residuals
+as it can: outputs of sigmoid, tanh and the like are saved, arithmetic on them is done again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cellwright.compiler.program import (
+    SCALAR,
+    Carry,
+    Instr,
+    Low,
+    Port,
+    Program,
+    ProgramError,
+    Stage,
+    verify,
+)
+from cellwright.compiler.rewrite import Fresh, in_order
+from cellwright.compiler.simplify import simplify
+from cellwright.compiler.stage import stage
+from cellwright.language.graph import Attribute
+from cellwright.language.ops import COMPARISONS, Op
+
+# Cheap enough to compute again in the backward pass instead of being kept for it.
+RECOMPUTED = frozenset(
+    {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.ABS, Op.RELU, Op.MAXIMUM, Op.MINIMUM, Op.WHERE}
+    | {Op.CONCAT, Op.CONSTANT, Op.MODULES, Low.SLICE, Low.ZEROS, *COMPARISONS}
+)
+# Their outputs are what their own gradients need, so they are kept anyway.
+SAVED = frozenset({Op.SIGMOID, Op.TANH, Op.EXP, Op.LOG, Op.DIV})
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """A Program that also emits its residuals, and the Program of its gradients.
+
+    `backward` reads the residuals, the cotangent `ct_y` of each output y, and the inputs under
+    their own names; its carries `ct_h` start from the cotangents of the final states and end as
+    those of the start states; its results are the gradients of inputs and parameters, by name.
+    """
+
+    forward: Program
+    backward: Program
+    residuals: tuple[str, ...]
+
+
+class Term:
+    """A value of the adjoint under construction; arithmetic on it emits instructions."""
+
+    def __init__(self, builder: "_Builder", name: str, width: int) -> None:
+        self.builder = builder
+        self.name = name
+        self.width = width
+
+    def _with(self, op: Op, other: "Term | float", swap: bool = False) -> "Term":
+        that = other if isinstance(other, Term) else self.builder.constant(other)
+        a, b = (that, self) if swap else (self, that)
+        return self.builder.emit(op, (a, b), self.width or that.width)
+
+    def __add__(self, other: "Term | float") -> "Term":
+        return self._with(Op.ADD, other)
+
+    def __mul__(self, other: "Term | float") -> "Term":
+        return self._with(Op.MUL, other)
+
+    def __truediv__(self, other: "Term | float") -> "Term":
+        return self._with(Op.DIV, other)
+
+    def __rsub__(self, other: float) -> "Term":
+        return self._with(Op.SUB, other, swap=True)
+
+    def __neg__(self) -> "Term":
+        return self.builder.emit(Op.NEG, (self,), self.width)
+
+    def __lt__(self, other: "Term | float") -> "Term":
+        return self._with(Op.LESS, other)
+
+    def __gt__(self, other: "Term | float") -> "Term":
+        return self._with(Op.LESS, other, swap=True)
+
+    def choose(self, a: "Term | float", b: "Term | float", width: int) -> "Term":
+        """`a` where this comparison holds, `b` elsewhere."""
+        picks = [t if isinstance(t, Term) else self.builder.constant(t) for t in (a, b)]
+        return self.builder.emit(Op.WHERE, (self, *picks), width)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a rule sees: the instruction, its cotangent, its output and its arguments."""
+
+    builder: "_Builder"
+    instr: Instr
+    ct: Term
+
+    @property
+    def y(self) -> Term:
+        return self.builder.primal(self.instr.name)
+
+    @property
+    def a(self) -> Term:
+        return self.builder.primal(self.instr.args[0])
+
+    @property
+    def b(self) -> Term:
+        return self.builder.primal(self.instr.args[1])
+
+    def pick(self, condition: Term, yes: Term | float, no: Term | float) -> Term:
+        return condition.choose(yes, no, self.instr.width)
+
+    def call(self, op: Op | Low, *args: Term, width: int, keep: bool = False) -> Term:
+        """Emit an operation; `keep` passes the instruction's own attributes on."""
+        return self.builder.emit(op, args, width, self.instr.attrs if keep else ())
+
+
+def _half_at_a_tie(site: Site, mine: Term, other: Term) -> Term:
+    """The gradient of max for its larger argument; like torch, half each where they are equal."""
+    return site.pick(mine < other, 0.0, site.pick(other < mine, site.ct, site.ct * 0.5))
+
+
+def _width_of(site: Site, position: int) -> int:
+    return site.builder.widths[site.instr.args[position]]
+
+
+# One rule for each argument of each operation; a rule runs only where its cotangent is wanted.
+Rule = Callable[[Site], Term]
+VJP: dict[Op | Low, tuple[Rule | None, ...]] = {
+    Op.ADD: (lambda s: s.ct, lambda s: s.ct),
+    Op.SUB: (lambda s: s.ct, lambda s: -s.ct),
+    Op.MUL: (lambda s: s.ct * s.b, lambda s: s.ct * s.a),
+    Op.DIV: (lambda s: s.ct / s.b, lambda s: -(s.ct * s.y / s.b)),
+    Op.NEG: (lambda s: -s.ct,),
+    Op.ABS: (lambda s: s.pick(s.a < 0.0, -s.ct, s.pick(s.a > 0.0, s.ct, 0.0)),),
+    Op.SIGMOID: (lambda s: s.ct * (s.y * (1.0 - s.y)),),
+    Op.TANH: (lambda s: s.ct * (1.0 - s.y * s.y),),
+    Op.RELU: (lambda s: s.pick(s.y > 0.0, s.ct, 0.0),),
+    Op.EXP: (lambda s: s.ct * s.y,),
+    Op.LOG: (lambda s: s.ct / s.a,),
+    Op.MAXIMUM: (lambda s: _half_at_a_tie(s, s.a, s.b), lambda s: _half_at_a_tie(s, s.b, s.a)),
+    Op.MINIMUM: (lambda s: _half_at_a_tie(s, -s.a, -s.b), lambda s: _half_at_a_tie(s, -s.b, -s.a)),
+    Op.LESS: (None, None),
+    Op.LESS_EQUAL: (None, None),
+    Op.WHERE: (
+        None,
+        lambda s: s.pick(s.a, s.ct, 0.0),
+        lambda s: s.pick(s.a, 0.0, s.ct),
+    ),
+    Op.LAYER_NORM: (
+        lambda s: s.call(
+            Low.NORMALIZE_VJP, s.ct * s.b, s.a, width=s.instr.width, keep=True
+        ),
+        lambda s: s.ct * s.call(Low.NORMALIZE, s.a, width=s.instr.width, keep=True),
+        lambda s: s.ct,
+    ),
+    Low.PRODUCT: (
+        lambda s: s.call(Low.PRODUCT_T, s.ct, s.b, width=_width_of(s, 0), keep=True),
+        lambda s: s.call(Low.OUTER, s.ct, s.a, width=_width_of(s, 0)),
+        lambda s: s.ct,
+    ),
+    Low.UPPER_BLOCKS: (
+        lambda s: s.call(Low.UPPER_BLOCKS, s.ct, width=s.instr.width, keep=True),
+    ),
+    Op.CONSTANT: (),
+    Op.MODULES: (),
+    Low.ZEROS: (),
+}
+# Slices and concatenations only say where a cotangent goes: `_Builder.spread` sends it there.
+ROUTED = frozenset({Low.SLICE, Op.CONCAT})
+
+
+def vjp(program: Program) -> Adjoint:
+    """Derive the adjoint of a staged Program.
+
+    before:  for t: a = A[t] + h @ U.T;  h = tanh(a)
+    after:   for t backwards: ct_a = ct_h * (1 - h[t]^2);  ct_h = ct_a @ U
+             dU = sum ct_a[t] (x) h[t-1];  dA = ct_a
+    """
+    builder = _Builder(program)
+    return builder.build()
+
+
+@dataclass
+class _Piece:
+    """A cotangent of part of a value."""
+
+    start: int
+    stop: int
+    term: Term
+
+
+class _Builder:
+    """Builds the adjoint phase by phase: the loop's body, then `after`."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.widths = program.widths()
+        self.fresh = Fresh(program)
+        self.made = {i.name: i for i in program.instrs}
+        self.home = dict.fromkeys((p.name for p in program.params), "once")
+        self.home |= dict.fromkeys((i.name for i in program.once), "once")
+        self.home |= dict.fromkeys((p.name for p in program.inputs), "sequence")
+        self.home |= dict.fromkeys((i.name for i in program.hoisted), "sequence")
+        self.home |= dict.fromkeys((c.name for c in program.states), "step")
+        self.home |= dict.fromkeys((i.name for i in program.body), "step")
+        self.leaves = {c.name for c in program.states} | {p.name for p in program.inputs}
+        self.pieces: dict[str, list[_Piece]] = {}
+        self.once: dict[str, Instr] = {}
+        self.body: list[Instr] = []
+        self.after: list[Instr] = []
+        self.target = self.body
+        self.copied: set[str] = set()
+        self.ports: dict[str, Port] = {}
+
+    # -- emitting -------------------------------------------------------------------------
+
+    def emit(
+        self,
+        op: Op | Low,
+        args: Sequence[Term],
+        width: int,
+        attrs: tuple[tuple[str, Attribute], ...] = (),
+    ) -> Term:
+        instr = Instr(self.fresh("d"), op, tuple(t.name for t in args), width, attrs)
+        # A weight's gradient sums over all steps: it is taken after the loop.
+        (self.after if op in (Low.OUTER, Low.TOTAL, Low.STACK) else self.target).append(instr)
+        return Term(self, instr.name, width)
+
+    def constant(self, value: float) -> Term:
+        return self.emit(Op.CONSTANT, (), SCALAR, (("value", float(value)),))
+
+    # -- values of the forward pass -------------------------------------------------------
+
+    def primal(self, name: str) -> Term:
+        """Make a value of the forward pass available: from parameters, as a residual, or again."""
+        self._provide(name)
+        return Term(self, name, self.widths[name])
+
+    def _provide(self, name: str) -> None:
+        if self.home[name] == "once":
+            self._provide_once(name)
+        elif name in self.ports or name in self.copied:
+            return
+        elif self.home[name] == "step" and self._recomputable(name):
+            instr = self.made[name]
+            for arg in instr.args:
+                self._provide(arg)
+            self.copied.add(name)
+            self.body.append(instr)
+        else:
+            self.ports[name] = Port(name, self.widths[name])
+
+    def _provide_once(self, name: str) -> None:
+        instr = self.made.get(name)
+        if instr is not None and name not in self.once:
+            for arg in instr.args:
+                self._provide_once(arg)
+            self.once[name] = instr
+
+    def _recomputable(self, name: str) -> bool:
+        """Tell whether a value of the body follows cheaply from what is kept anyway."""
+        instr = self.made.get(name)
+        if instr is None or instr.op not in RECOMPUTED:
+            return False
+        return all(
+            arg in self.leaves
+            or self.home[arg] == "once"
+            or (self.home[arg] == "step" and self.made[arg].op in SAVED)
+            or (self.home[arg] == "step" and self._recomputable(arg))
+            for arg in instr.args
+        )
+
+    # -- cotangents -----------------------------------------------------------------------
+
+    def contribute(self, name: str, term: Term, start: int = 0, stop: int | None = None) -> None:
+        whole = self._rows(name) if stop is None else stop
+        self.pieces.setdefault(name, []).append(_Piece(start, whole, term))
+
+    def _rows(self, name: str) -> int:
+        rows = {p.name: p.rows for p in self.program.params}
+        return rows.get(name) or self._masked_rows(name)
+
+    def _masked_rows(self, name: str) -> int:
+        instr = self.made.get(name)
+        if instr is not None and instr.op is Low.UPPER_BLOCKS:
+            return self._rows(instr.args[0])
+        return self.widths[name]
+
+    def cotangent(self, name: str) -> Term | None:
+        """Join the contributions to a value's cotangent into one value."""
+        pieces = self.pieces.pop(name, None)
+        if not pieces:
+            return None
+        by_range: dict[tuple[int, int], Term] = {}
+        for piece in pieces:
+            key = (piece.start, piece.stop)
+            held = by_range.get(key)
+            by_range[key] = piece.term if held is None else held + piece.term
+        rows = self._rows(name)
+        ranges = sorted(by_range)
+        if ranges == [(0, rows)]:
+            return by_range[0, rows]
+        if all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False)):
+            return self._tiled(name, ranges, by_range, rows)
+        total: Term | None = None
+        for key in ranges:
+            padded = self._tiled(name, [key], by_range, rows)
+            total = padded if total is None else total + padded
+        return total
+
+    def _tiled(
+        self,
+        name: str,
+        ranges: list[tuple[int, int]],
+        by_range: dict[tuple[int, int], Term],
+        rows: int,
+    ) -> Term:
+        """Put disjoint ranges end to end, with zeros in the gaps."""
+        matrix = any(p.name == name and p.columns for p in self.program.params)
+        parts: list[Term] = []
+        at = 0
+        for start, stop in [*ranges, (rows, rows)]:
+            if start > at:
+                if matrix:
+                    raise ProgramError(f"{self.program.name}: rows {at}:{start} of {name} unused")
+                parts.append(self.emit(Low.ZEROS, (), start - at))
+            if stop > start:
+                parts.append(by_range[start, stop])
+            at = stop
+        if len(parts) == 1:
+            return parts[0]
+        return self.emit(Low.STACK if matrix else Op.CONCAT, parts, parts[0].width if matrix else rows)
+
+    def spread(self, instr: Instr, ct: Term) -> None:
+        """Send an instruction's cotangent on to its arguments."""
+        if instr.op is Low.SLICE:
+            start, stop = instr.rows
+            self._send(instr, instr.args[0], ct, start, stop)
+            return
+        if instr.op is Op.CONCAT:
+            at = 0
+            for arg in instr.args:
+                width = self.widths[arg]
+                if self._differentiable(arg):
+                    attrs = (("start", at), ("stop", at + width))
+                    self._send(instr, arg, self.emit(Low.SLICE, (ct,), width, attrs))
+                at += width
+            return
+        for rule, arg in zip(VJP[instr.op], instr.args, strict=False):
+            if rule is not None and self._differentiable(arg):
+                term = rule(Site(self, instr, ct))
+                if instr.op is Low.PRODUCT and arg == instr.args[1]:
+                    self.contribute(arg, term, *instr.rows)
+                else:
+                    self._send(instr, arg, term)
+
+    def _send(
+        self, instr: Instr, arg: str, ct: Term, start: int = 0, stop: int | None = None
+    ) -> None:
+        """Add a contribution; one to a parameter from every step is summed over the steps."""
+        if self.home[arg] == "once" and self.home[instr.name] != "once":
+            ct = self.emit(Low.TOTAL, (ct,), ct.width)
+        self.contribute(arg, ct, start, stop)
+
+    def _differentiable(self, name: str) -> bool:
+        instr = self.made.get(name)
+        flat = {Op.CONSTANT, Op.MODULES, Low.ZEROS, *COMPARISONS}
+        return self.widths[name] != SCALAR and (instr is None or instr.op not in flat)
+
+    # -- the phases -----------------------------------------------------------------------
+
+    def build(self) -> Adjoint:
+        program = self.program
+        for name, value in program.outputs:
+            self.ports[f"ct_{name}"] = Port(self._port(name), self.widths[value])
+            self.contribute(value, Term(self, self._port(name), self.widths[value]))
+        starts = {}
+        for carry in program.states:
+            starts[carry.name] = self.fresh(f"ct_{carry.name}")
+            if self._differentiable(carry.next):
+                self.contribute(carry.next, Term(self, starts[carry.name], carry.width))
+        for instr in reversed(program.body):
+            self._step_back(instr)
+        carries = []
+        for carry in program.states:
+            ct = self.cotangent(carry.name) or self.emit(Low.ZEROS, (), carry.width)
+            carries.append(Carry(starts[carry.name], carry.width, ct.name))
+        self.target = self.after
+        for instr in (*reversed(program.hoisted), *reversed(program.once)):
+            self._step_back(instr)
+        results = []
+        for item in (*program.inputs, *program.params):
+            ct = self.cotangent(item.name)
+            if ct is not None:
+                results.append((item.name, ct.name))
+        return self._finish(tuple(carries), tuple(results))
+
+    def _port(self, output: str) -> str:
+        return f"ct_{output.replace('.', '_')}"
+
+    def _step_back(self, instr: Instr) -> None:
+        ct = self.cotangent(instr.name)
+        if ct is not None and self._differentiable(instr.name):
+            self.spread(instr, ct)
+
+    def _finish(
+        self, carries: tuple[Carry, ...], results: tuple[tuple[str, str], ...]
+    ) -> Adjoint:
+        program = self.program
+        backward = Program(
+            name=f"{program.name}_vjp",
+            inputs=tuple(self.ports.values()),
+            states=carries,
+            params=program.params,
+            once=tuple(self.once.values()),
+            stages=(Stage(pointwise=in_order(self.body)),),
+            after=in_order(self.after),
+            results=results,
+            reverse=True,
+        )
+        backward = stage(simplify(verify(backward)))
+        read = {arg for i in backward.instrs for arg in i.args} | {v for _, v in backward.results}
+        kept = tuple(
+            p.name
+            for p in program.inputs + tuple(backward.inputs)
+            if p.name in read and p.name in self.home and p.name not in self._input_names()
+        )
+        forward = verify(replace(program, outputs=(*program.outputs, *((v, v) for v in kept))))
+        return Adjoint(forward, backward, kept)
+
+    def _input_names(self) -> set[str]:
+        return {p.name for p in self.program.inputs}

@@ -1,0 +1,316 @@
+"""Expressions: what the right-hand side of an equation is made of, and the words that make it."""
+
+import math
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from cellwright.language.errors import CellError
+from cellwright.language.graph import MOST_MODULES, Attribute
+from cellwright.language.ops import Op
+from cellwright.language.width import HIDDEN, INPUT, Width
+
+
+class Body(dict[str, object]):
+    """The namespace of a class body: it notes each equation's name and line as it is written."""
+
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.cell = cell
+        self.names: dict[int, str] = {}  # id of an expression -> its name
+        self.equations: list[tuple[str, Expr]] = []
+        self.lines: dict[str, str] = {}
+
+    def __setitem__(self, key: str, value: object) -> None:
+        if isinstance(value, Expr):
+            self.bind(key, value, sys._getframe(1))
+        super().__setitem__(key, value)
+
+    def bind(self, name: str, expr: "Expr", frame: FrameType | None) -> None:
+        """Note that an equation gives `expr` the name `name`."""
+        if name in self.lines:
+            fail(f"{name}: bound twice (first at {self.lines[name]})")
+        if id(expr) in self.names:
+            fail(f"{name}: is the same value as {self.names[id(expr)]}; one value has one name")
+        self.lines[name] = _line(frame)
+        self.names[id(expr)] = name
+        self.equations.append((name, expr))
+
+
+def _line(frame: FrameType | None) -> str:
+    if frame is None:
+        return "?"
+    return f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno}"
+
+
+def _body() -> tuple[Body | None, FrameType | None]:
+    """Find the class body that is being run right now, if any."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if isinstance(frame.f_locals, Body):
+            return frame.f_locals, frame
+        frame = frame.f_back
+    return None, None
+
+
+def fail(message: str) -> NoReturn:
+    """Raise a CellError that names the cell and the line being written."""
+    body, frame = _body()
+    raise CellError(f"{body.cell} ({_line(frame)}): {message}" if body else message)
+
+
+class Expr:
+    """A value of one step. Made by the words below and by arithmetic; never changed."""
+
+    __slots__ = ("args", "attrs", "op", "width")
+
+    def __init__(
+        self,
+        op: Op,
+        args: Sequence["Expr"] = (),
+        width: Width | None = None,
+        **attrs: Attribute,
+    ) -> None:
+        self.op = op
+        self.args = tuple(args)
+        self.width = width
+        self.attrs = tuple(sorted(attrs.items()))
+
+    def __add__(self, other: object) -> "Expr":
+        return Expr(Op.ADD, (self, as_expr(other)))
+
+    def __radd__(self, other: object) -> "Expr":
+        return Expr(Op.ADD, (as_expr(other), self))
+
+    def __sub__(self, other: object) -> "Expr":
+        return Expr(Op.SUB, (self, as_expr(other)))
+
+    def __rsub__(self, other: object) -> "Expr":
+        return Expr(Op.SUB, (as_expr(other), self))
+
+    def __mul__(self, other: object) -> "Expr":
+        return Expr(Op.MUL, (self, as_expr(other)))
+
+    def __rmul__(self, other: object) -> "Expr":
+        return Expr(Op.MUL, (as_expr(other), self))
+
+    def __truediv__(self, other: object) -> "Expr":
+        return Expr(Op.DIV, (self, as_expr(other)))
+
+    def __rtruediv__(self, other: object) -> "Expr":
+        return Expr(Op.DIV, (as_expr(other), self))
+
+    def __neg__(self) -> "Expr":
+        return Expr(Op.NEG, (self,))
+
+    def __abs__(self) -> "Expr":
+        return Expr(Op.ABS, (self,))
+
+    def __lt__(self, other: object) -> "Expr":
+        return Expr(Op.LESS, (self, as_expr(other)))
+
+    def __gt__(self, other: object) -> "Expr":
+        return Expr(Op.LESS, (as_expr(other), self))
+
+    def __le__(self, other: object) -> "Expr":
+        return Expr(Op.LESS_EQUAL, (self, as_expr(other)))
+
+    def __ge__(self, other: object) -> "Expr":
+        return Expr(Op.LESS_EQUAL, (as_expr(other), self))
+
+    def __bool__(self) -> bool:
+        fail("an equation has no truth value while it is written; choose with where(a < b, p, q)")
+
+    def __iter__(self) -> NoReturn:
+        fail("a value cannot be unpacked; split(value, n) gives n equal parts")
+
+    def __pow__(self, other: object) -> "Expr":
+        fail("** is not in the language; write the product out, or exp(n * log(v))")
+
+
+class Input(Expr):
+    """A sequence input, [T, B, width]: one vector a step. Width: `input` unless given."""
+
+    __slots__ = ()
+
+    def __init__(self, width: Width | int | str = INPUT) -> None:
+        super().__init__(Op.INPUT, (), _width(width))
+
+
+class State(Expr):
+    """A value carried from step to step, [B, width], `hidden` wide unless given.
+
+    Read it for the value before the step; assign `.next` the value after it. The first state
+    declared is the cell's output unless `outputs = ...` says otherwise.
+    """
+
+    __slots__ = ("_next",)
+
+    def __init__(self, width: Width | int | str = HIDDEN) -> None:
+        super().__init__(Op.STATE, (), _width(width))
+        self._next: Expr | None = None
+
+    @property
+    def next(self) -> Expr:
+        """The value after the step; it can be read once its equation has been written."""
+        if self._next is None:
+            fail(f"{self._name()}.next is read before its equation is written")
+        return self._next
+
+    @next.setter
+    def next(self, value: object) -> None:
+        body, frame = _body()
+        if body is None:
+            fail("a state's next value is part of its cell and cannot be set from outside")
+        name = f"{self._name()}.next"
+        if self._next is not None:
+            fail(f"{name}: bound twice (first at {body.lines.get(name, '?')})")
+        expr = as_expr(value)
+        self._next = expr
+        if id(expr) in body.names:  # h.next = m: the value keeps its own name
+            body.lines[name] = _line(frame)
+        else:
+            body.bind(name, expr, frame)
+
+    def _name(self) -> str:
+        body, _ = _body()
+        return body.names.get(id(self), "a state without a name") if body else "state"
+
+
+def as_expr(value: object) -> Expr:
+    """Return an expression as it is and a number as a constant."""
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        fail(f"an equation is made of values and numbers, got {value!r:.60}")
+    if not math.isfinite(value):
+        fail(f"a constant must be finite, got {value}")
+    return Expr(Op.CONSTANT, value=float(value))
+
+
+def _width(value: Width | int | str) -> Width:
+    try:
+        return Width.of(value)
+    except CellError as error:
+        fail(str(error))
+
+
+def linear(
+    v: Expr,
+    width: Width | int | str = HIDDEN,
+    *,
+    upper_blocks: int | None = None,
+    name: str | None = None,
+) -> Expr:
+    """W v, with a weight W of its own, [width, width of v].
+
+    `upper_blocks=n` keeps W block-triangular: rows and columns fall into n modules and module k
+    reads only modules k and later; the other blocks are zero and stay so. `name` overrides the
+    first part of the stored parameter's name (`hr` gives `weight_hr_l0`).
+    """
+    attrs: dict[str, Attribute] = {}
+    if upper_blocks is not None:
+        if isinstance(upper_blocks, bool) or not 1 <= upper_blocks <= MOST_MODULES:
+            fail(f"upper_blocks lies between 1 and {MOST_MODULES}, got {upper_blocks!r:.40}")
+        attrs["upper_blocks"] = upper_blocks
+    if name is not None:
+        attrs["tag"] = name
+    return Expr(Op.LINEAR, (_vector("linear", v),), _width(width), **attrs)
+
+
+def bias(width: Width | int | str = HIDDEN) -> Expr:
+    """b: a vector of its own, the same at every step."""
+    return Expr(Op.BIAS, (), _width(width))
+
+
+def affine(*vectors: Expr, width: Width | int | str = HIDDEN) -> Expr:
+    """W v + U w + ... + b: a weight for each vector, and one bias."""
+    if not vectors:
+        fail("affine needs at least one vector, as in affine(x, h)")
+    total = linear(vectors[0], width)
+    for v in vectors[1:]:
+        total = total + linear(v, width)
+    return total + Expr(Op.BIAS, (), _width(width), affine=1)
+
+
+def diagonal(v: Expr) -> Expr:
+    """p * v with a weight vector p of its own: a peephole (Gers & Schmidhuber 2000)."""
+    return Expr(Op.DIAGONAL, (_vector("diagonal", v),))
+
+
+def layer_norm(v: Expr) -> Expr:
+    """gain * (v - mean v) / sqrt(var v + 1e-5) + shift (Ba, Kiros & Hinton 2016)."""
+    return Expr(Op.LAYER_NORM, (_vector("layer_norm", v),))
+
+
+def split(v: Expr, parts: int) -> tuple[Expr, ...]:
+    """Cut a vector into equal parts, in order."""
+    if isinstance(parts, bool) or not isinstance(parts, int) or not 1 <= parts <= MOST_MODULES:
+        fail(f"split needs a number of parts between 1 and {MOST_MODULES}, got {parts!r:.40}")
+    v = _vector("split", v)
+    return tuple(Expr(Op.PART, (v,), index=k, of=parts) for k in range(parts))
+
+
+def concat(*vectors: Expr) -> Expr:
+    """Put vectors end to end: [v ; w]."""
+    if len(vectors) < 2:
+        fail("concat needs at least two vectors")
+    return Expr(Op.CONCAT, tuple(_vector("concat", v) for v in vectors))
+
+
+def modules(*values: float, width: Width | int | str = HIDDEN) -> Expr:
+    """A constant vector that falls into modules of equal size, one value for each.
+
+    Where the width does not divide, module k begins at floor(k * width / n).
+    """
+    if not 1 <= len(values) <= MOST_MODULES:
+        fail(f"modules needs between 1 and {MOST_MODULES} values, got {len(values)}")
+    numbers = tuple(as_expr(value).attrs[0][1] for value in values)
+    return Expr(Op.MODULES, (), _width(width), values=numbers)  # type: ignore[arg-type]
+
+
+def _vector(word: str, v: object) -> Expr:
+    if not isinstance(v, Expr):
+        fail(f"{word} needs a vector of the cell, got {v!r:.60}")
+    return v
+
+
+def sigmoid(v: Expr) -> Expr:
+    """1 / (1 + exp(-v))."""
+    return Expr(Op.SIGMOID, (_vector("sigmoid", v),))
+
+
+def tanh(v: Expr) -> Expr:
+    """Hyperbolic tangent."""
+    return Expr(Op.TANH, (_vector("tanh", v),))
+
+
+def relu(v: Expr) -> Expr:
+    """max(v, 0)."""
+    return Expr(Op.RELU, (_vector("relu", v),))
+
+
+def exp(v: Expr) -> Expr:
+    """e to the power v."""
+    return Expr(Op.EXP, (_vector("exp", v),))
+
+
+def log(v: Expr) -> Expr:
+    """Natural logarithm."""
+    return Expr(Op.LOG, (_vector("log", v),))
+
+
+def maximum(a: Expr | float, b: Expr | float) -> Expr:
+    """The larger of two values, unit by unit."""
+    return Expr(Op.MAXIMUM, (as_expr(a), as_expr(b)))
+
+
+def minimum(a: Expr | float, b: Expr | float) -> Expr:
+    """The smaller of two values, unit by unit."""
+    return Expr(Op.MINIMUM, (as_expr(a), as_expr(b)))
+
+
+def where(condition: Expr, a: Expr | float, b: Expr | float) -> Expr:
+    """`a` where the comparison holds, `b` elsewhere, unit by unit."""
+    return Expr(Op.WHERE, (_vector("where", condition), as_expr(a), as_expr(b)))

@@ -1,0 +1,254 @@
+"""The graph of a cell: what a declaration means, as plain data that checks itself."""
+
+import keyword
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cellwright.language.errors import CellError
+from cellwright.language.ops import ARITY, COMPARISONS, LEAVES, PARAMETRIC, POINTWISE, Op
+from cellwright.language.width import HIDDEN, Width
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
+LARGEST_GRAPH = 10_000
+MOST_MODULES = 4096
+
+Attribute = int | float | str | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of a step: an operation on earlier values, by their index in the graph.
+
+    `name` is the equation that it is the right-hand side of; `owner`, on nodes with weights,
+    the equation in which it stands; `width` is None where a constant fits any width.
+    """
+
+    op: Op
+    args: tuple[int, ...] = ()
+    width: Width | None = None
+    name: str | None = None
+    owner: str | None = None
+    attrs: tuple[tuple[str, Attribute], ...] = ()
+
+    def attr(self, key: str, default: Attribute | None = None) -> Attribute | None:
+        return dict(self.attrs).get(key, default)
+
+
+@dataclass(frozen=True)
+class StateSlot:
+    """A state: its leaf (the value before the step) and the value that it takes next."""
+
+    name: str
+    leaf: int
+    next: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A cell as data: nodes in an order in which every argument comes before its use.
+
+    `lines` maps an equation to where it was written (`file.py:12`), for error messages.
+    """
+
+    cell: str
+    doc: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    states: tuple[StateSlot, ...]
+    outputs: tuple[int, ...]
+    lines: Mapping[str, str]
+
+    @property
+    def equations(self) -> tuple[tuple[str, int], ...]:
+        """The named values in the order of the declaration, leaves left out."""
+        return tuple(
+            (n.name, k) for k, n in enumerate(self.nodes) if n.name and n.op not in LEAVES
+        )
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(self.nodes[k].name or "" for k in self.inputs)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(state.name for state in self.states)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(self.nodes[k].name or "" for k in self.outputs)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Every width symbol that the cell needs a value for."""
+        found = {s for n in self.nodes if n.width for s in n.width.symbols}
+        return tuple(sorted(found))
+
+    def users(self, index: int) -> Iterator[int]:
+        return (k for k, n in enumerate(self.nodes) if index in n.args)
+
+
+def checked(graph: Graph) -> Graph:
+    """Return the graph with every width filled in, or raise the first thing wrong with it."""
+    if not graph.states:
+        raise CellError(f"{graph.cell}: a recurrent cell needs at least one State")
+    if not graph.inputs:
+        raise CellError(f"{graph.cell}: a cell needs at least one Input")
+    if len(graph.nodes) > LARGEST_GRAPH:
+        raise CellError(f"{graph.cell}: {len(graph.nodes)} operations, at most {LARGEST_GRAPH}")
+    _check_names(graph)
+    nodes: list[Node] = []
+    for index, node in enumerate(graph.nodes):
+        place = _place(graph, index)
+        _check_args(place, index, node)
+        width = node.width if node.op in LEAVES else _width(place, node, nodes)
+        nodes.append(replace(node, width=width))
+    graph = replace(graph, nodes=tuple(nodes))
+    _check_states(graph)
+    _check_used(graph)
+    return graph
+
+
+def _place(graph: Graph, index: int) -> str:
+    """Name the equation that a node belongs to, with its line where that is known."""
+    seen, front = {index}, [index]
+    while front:  # the nearest named value that contains it
+        at = front.pop(0)
+        name = graph.nodes[at].name or graph.nodes[at].owner
+        if name:
+            where = graph.lines.get(name)
+            return f"{graph.cell}.{name}" + (f" ({where})" if where else "")
+        front += [k for k in graph.users(at) if k not in seen]
+        seen.update(front)
+    return graph.cell
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text may name a cell, an equation, a state or an input."""
+    return (
+        isinstance(text, str)
+        and NAME.fullmatch(text) is not None
+        and not keyword.iskeyword(text)
+        and not text.endswith("_")
+    )
+
+
+def _check_names(graph: Graph) -> None:
+    if not isinstance(graph.cell, str) or not NAME.fullmatch(graph.cell.lstrip("_")):
+        raise CellError(f"{graph.cell!r:.60} cannot name a cell: letters, digits and _, at most 32")
+    seen: set[str] = set()
+    states = set(graph.state_names)
+    for node in graph.nodes:
+        if node.name is None:
+            continue
+        stem, dot, tail = node.name.partition(".")
+        next_of_state = bool(dot) and tail == "next" and stem in states
+        if not (next_of_state or is_name(node.name)):
+            raise CellError(
+                f"{graph.cell}: {node.name!r:.60} cannot name an equation: letters, digits and "
+                "_ after a letter, at most 32 characters, no keyword, no _ at the end"
+            )
+        if node.name in seen:
+            raise CellError(f"{graph.cell}.{node.name}: bound twice")
+        seen.add(node.name)
+
+
+def _check_args(place: str, index: int, node: Node) -> None:
+    arity = ARITY[node.op]
+    if (arity is None and len(node.args) < 2) or (arity is not None and len(node.args) != arity):
+        wanted = "two or more" if arity is None else str(arity)
+        raise CellError(f"{place}: {node.op} takes {wanted} arguments, got {len(node.args)}")
+    if any(not 0 <= arg < index for arg in node.args):
+        raise CellError(f"{place}: {node.op} reads a value that is not computed before it (a cycle)")
+    if node.op in LEAVES - {Op.CONSTANT} and node.width is None:
+        raise CellError(f"{place}: {node.op} needs a width")
+
+
+def _width(place: str, node: Node, before: Sequence[Node]) -> Width | None:
+    """Infer a node's width from its arguments' widths."""
+    widths = [before[arg].width for arg in node.args]
+    if node.op in (Op.LINEAR, Op.BIAS):
+        if node.op is Op.LINEAR and widths[0] is None:
+            raise CellError(f"{place}: linear needs a vector, got a constant")
+        return node.width or HIDDEN
+    if node.op in (Op.DIAGONAL, Op.LAYER_NORM, Op.PART, Op.CONCAT) and None in widths:
+        raise CellError(f"{place}: {node.op} needs a vector, got a constant")
+    if node.op is Op.PART:
+        return _part_width(place, node, widths[0])
+    if node.op is Op.CONCAT:
+        total = widths[0]
+        for width in widths[1:]:
+            total = total + width if total and width else None
+        return total
+    if node.op in POINTWISE:
+        _check_conditions(place, node, before)
+        known = [w for w in widths if w is not None]
+        if any(w != known[0] for w in known):
+            raise CellError(
+                f"{place}: {node.op} joins widths {' and '.join(str(w) for w in known)}; "
+                "pointwise operations need equal widths"
+            )
+        return known[0] if known else None
+    return widths[0]
+
+
+def _check_conditions(place: str, node: Node, before: Sequence[Node]) -> None:
+    """A truth value goes into the condition of `where` and nowhere else."""
+    for position, arg in enumerate(node.args):
+        is_truth = before[arg].op in COMPARISONS
+        wants_truth = node.op is Op.WHERE and position == 0
+        if wants_truth and not is_truth:
+            raise CellError(f"{place}: where needs a comparison first, got {before[arg].op}")
+        if is_truth and not wants_truth:
+            raise CellError(f"{place}: a comparison can only be the condition of where")
+
+
+def _part_width(place: str, node: Node, whole: Width | None) -> Width | None:
+    index, parts = node.attr("index"), node.attr("of")
+    if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
+        raise CellError(f"{place}: a part needs 0 <= index < of, got {index!r:.40} of {parts!r:.40}")
+    width = whole.divided(parts) if whole else None
+    if width is None:
+        raise CellError(f"{place}: cannot split width {whole} into {parts} equal parts")
+    return width
+
+
+def _check_states(graph: Graph) -> None:
+    if not graph.outputs:
+        raise CellError(f"{graph.cell}: no output")
+    for state in graph.states:
+        leaf, after = graph.nodes[state.leaf], graph.nodes[state.next]
+        if leaf.op is not Op.STATE:
+            raise CellError(f"{graph.cell}.{state.name}: not a State")
+        if after.op in COMPARISONS:
+            raise CellError(f"{graph.cell}.{state.name}.next: a state cannot hold a truth value")
+        if after.width is not None and after.width != leaf.width:
+            raise CellError(
+                f"{graph.cell}.{state.name}.next: the state has width {leaf.width}, "
+                f"its next value {after.width}"
+            )
+    for index in graph.outputs:
+        node = graph.nodes[index]
+        if not node.name or node.width is None or node.op in COMPARISONS:
+            raise CellError(f"{graph.cell}: an output must be a named vector")
+
+
+def _check_used(graph: Graph) -> None:
+    """Refuse equations, inputs and weights that nothing reads: they are slips of the pen."""
+    alive: set[int] = set()
+    front = [*(s.next for s in graph.states), *graph.outputs]
+    while front:
+        at = front.pop()
+        if at not in alive:
+            alive.add(at)
+            front += graph.nodes[at].args
+    for index, node in enumerate(graph.nodes):
+        if index in alive or node.op is Op.STATE:
+            continue
+        if node.name:
+            raise CellError(f"{_place(graph, index)}: never used; nothing reads it")
+        raise CellError(f"{graph.cell}: a value ({node.op}) that nothing reads")
+    names = {node.name for node in graph.nodes}
+    for node in graph.nodes:
+        if node.op in PARAMETRIC and (not node.owner or node.owner not in names):
+            raise CellError(f"{graph.cell}: a {node.op} that belongs to no equation")

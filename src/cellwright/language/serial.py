@@ -1,0 +1,217 @@
+"""Cells as data: `cell.json`, written and read without running any code."""
+
+import copyreg
+import json
+import math
+import sys
+from collections.abc import Mapping
+
+from cellwright.language.cell import Cell, cell_from_graph
+from cellwright.language.errors import CellError, CellFileError
+from cellwright.language.graph import (
+    LARGEST_GRAPH,
+    MOST_MODULES,
+    Attribute,
+    Graph,
+    Node,
+    StateSlot,
+)
+from cellwright.language.ops import PARAMETRIC, Op
+from cellwright.language.width import Width
+
+FORMAT = "cellwright-cell"
+VERSION = 1
+LARGEST_FILE = 4_000_000  # characters
+
+# The attributes an operation may carry; anything else in a file is refused.
+ATTRIBUTES: dict[Op, frozenset[str]] = {
+    Op.CONSTANT: frozenset({"value"}),
+    Op.MODULES: frozenset({"values"}),
+    Op.LINEAR: frozenset({"upper_blocks", "tag"}),
+    Op.BIAS: frozenset({"affine", "beside"}),
+    Op.PART: frozenset({"index", "of"}),
+}
+_REQUIRED = {Op.CONSTANT: {"value"}, Op.MODULES: {"values"}, Op.PART: {"index", "of"}}
+
+
+def cell_to_json(cell: type[Cell]) -> str:
+    """Return a cell as JSON text; `cell_from_json` makes an equal cell of it."""
+    graph = cell.graph
+    nodes = []
+    for node in graph.nodes:
+        entry: dict[str, object] = {"op": str(node.op)}
+        if node.args:
+            entry["args"] = list(node.args)
+        if node.width is not None:
+            entry["width"] = str(node.width)
+        if node.name:
+            entry["name"] = node.name
+        if node.owner:
+            entry["owner"] = node.owner
+        entry.update(node.attrs)
+        nodes.append(entry)
+    data = {
+        "format": FORMAT,
+        "version": VERSION,
+        "cell": graph.cell,
+        "doc": graph.doc,
+        "inputs": list(graph.inputs),
+        "states": [{"name": s.name, "leaf": s.leaf, "next": s.next} for s in graph.states],
+        "outputs": list(graph.outputs),
+    }
+    head = json.dumps(data, indent=1, ensure_ascii=False)[:-2]
+    lines = ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in nodes)
+    return f'{head},\n "nodes": [\n  {lines}\n ]\n}}\n'
+
+
+def cell_from_json(text: str) -> type[Cell]:
+    """Return the cell that a JSON text describes, or raise CellFileError with what is wrong."""
+    if len(text) > LARGEST_FILE:
+        raise CellFileError(f"cell file: {len(text)} characters, at most {LARGEST_FILE}")
+    try:
+        data = json.loads(text, parse_constant=_no_such_number)
+    except RecursionError:
+        raise CellFileError("cell file: nested too deeply to be a cell") from None
+    except ValueError as error:
+        raise CellFileError(f"cell file: not JSON ({error})") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CellFileError(f'cell file: not a cell; expected "format": "{FORMAT}"')
+    if data.get("version") != VERSION:
+        raise CellFileError(
+            f"cell file: version {data.get('version')!r:.40}, this Cellwright reads {VERSION}; "
+            "update Cellwright or save the cell again"
+        )
+    try:
+        return cell_from_graph(_graph(data))
+    except CellError as error:
+        raise CellFileError(f"cell file: {error}") from None
+
+
+def _no_such_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number a cell can hold")
+
+
+def _graph(data: Mapping[str, object]) -> Graph:
+    entries = _list(data, "nodes")
+    if len(entries) > LARGEST_GRAPH:
+        raise CellFileError(f"cell file: {len(entries)} operations, at most {LARGEST_GRAPH}")
+    nodes = tuple(_node(k, entry) for k, entry in enumerate(entries))
+
+    def index(what: str, value: object, op: Op | None = None) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(nodes):
+            raise CellFileError(f"cell file: {what} points to {value!r:.40}, not to a value")
+        if op is not None and nodes[value].op is not op:
+            raise CellFileError(f"cell file: {what} points to {nodes[value].op}, expected {op}")
+        return value
+
+    states = []
+    for entry in _list(data, "states"):
+        if not isinstance(entry, dict):
+            raise CellFileError(f"cell file: a state is an object, got {entry!r:.40}")
+        leaf = index("a state", entry.get("leaf"), Op.STATE)
+        if entry.get("name") != nodes[leaf].name:
+            raise CellFileError(f"cell file: state {entry.get('name')!r:.40} is not its leaf's name")
+        states.append(StateSlot(entry["name"], leaf, index("a next value", entry.get("next"))))
+    inputs = tuple(index("an input", k, Op.INPUT) for k in _list(data, "inputs"))
+    leaves = [k for k, n in enumerate(nodes) if n.op in (Op.INPUT, Op.STATE)]
+    declared = [*inputs, *(s.leaf for s in states)]
+    if len(set(declared)) != len(declared) or sorted(declared) != leaves:
+        raise CellFileError("cell file: inputs and states are not the leaves of the graph, once each")
+    return Graph(
+        cell=_text(data, "cell"),
+        doc=_text(data, "doc"),
+        nodes=nodes,
+        inputs=inputs,
+        states=tuple(states),
+        outputs=tuple(index("an output", k) for k in _list(data, "outputs")),
+        lines={},
+    )
+
+
+def _list(data: Mapping[str, object], key: str) -> list[object]:
+    value = data.get(key)
+    if not isinstance(value, list):
+        raise CellFileError(f'cell file: "{key}" is a list, got {value!r:.40}')
+    return value
+
+
+def _text(data: Mapping[str, object], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise CellFileError(f'cell file: "{key}" is a text, got {value!r:.40}')
+    return value
+
+
+def _node(position: int, entry: object) -> Node:
+    place = f"cell file: node {position}"
+    if not isinstance(entry, dict):
+        raise CellFileError(f"{place}: an object is expected, got {entry!r:.40}")
+    try:
+        op = Op(entry.get("op"))  # type: ignore[arg-type]
+    except ValueError:
+        raise CellFileError(f"{place}: unknown op {entry.get('op')!r:.40}") from None
+    args = entry.get("args", [])
+    if not isinstance(args, list) or any(isinstance(a, bool) or not isinstance(a, int) for a in args):
+        raise CellFileError(f"{place}: args is a list of whole numbers, got {args!r:.40}")
+    name, owner = entry.get("name"), entry.get("owner")
+    for value in (name, owner):
+        if value is not None and not isinstance(value, str):
+            raise CellFileError(f"{place}: a name is a text, got {value!r:.40}")
+    if (op in PARAMETRIC) != (owner is not None):
+        raise CellFileError(f"{place}: {op} and its owner {owner!r:.40} do not go together")
+    width = entry.get("width")
+    if width is not None and not isinstance(width, str):
+        raise CellFileError(f"{place}: a width is a text such as 4*hidden, got {width!r:.40}")
+    extra = set(entry) - {"op", "args", "name", "owner", "width"}
+    allowed, required = ATTRIBUTES.get(op, frozenset()), _REQUIRED.get(op, set())
+    if extra - allowed or required - extra:
+        raise CellFileError(
+            f"{place}: {op} carries {sorted(extra)!r:.80}, expected {sorted(required or allowed)}"
+        )
+    attrs = tuple(sorted((key, _attribute(place, key, entry[key])) for key in extra))
+    return Node(
+        op, tuple(args), Width.of(width) if width is not None else None, name, owner, attrs
+    )
+
+
+def _attribute(place: str, key: str, value: object) -> Attribute:
+    if key in ("value", "values"):
+        numbers = value if key == "values" else [value]
+        if not isinstance(numbers, list) or not 1 <= len(numbers) <= MOST_MODULES:
+            raise CellFileError(f"{place}: {key} is a list of 1 to {MOST_MODULES} numbers")
+        if not all(_finite(v) for v in numbers):
+            raise CellFileError(f"{place}: {key} holds something that is not a finite number")
+        floats = tuple(float(v) for v in numbers)
+        return floats if key == "values" else floats[0]
+    if key in ("tag", "beside"):
+        if not (isinstance(value, str) and value.isascii() and value.isidentifier()):
+            raise CellFileError(f"{place}: {key} is a short name, got {value!r:.40}")
+        return value[:32]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_MODULES:
+        raise CellFileError(f"{place}: {key} lies between 0 and {MOST_MODULES}, got {value!r:.40}")
+    return value
+
+
+def _finite(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _restore(module: str, qualname: str, text: str) -> type[Cell]:
+    """Unpickle a cell: the class of that name if it is imported and the same, else its data."""
+    found: object = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, Cell) and cell_to_json(found) == text:
+        return found
+    return cell_from_json(text)
+
+
+def _reduce(cell: type[Cell]) -> tuple[object, ...] | str:
+    if cell is Cell:
+        return cell.__qualname__
+    return _restore, (cell.__module__, cell.__qualname__, cell_to_json(cell))
+
+
+# A cell pickles as its graph, so that a model with a cell of its own loads on any machine.
+copyreg.pickle(type(Cell), _reduce)

@@ -6,6 +6,7 @@ from cellwright.compiler.build import build
 from cellwright.compiler.hoist import hoist
 from cellwright.compiler.pack import pack
 from cellwright.compiler.program import Block, Instr, Low, Param, Program, ProgramError, verify
+from cellwright.compiler.rename import rename
 from cellwright.compiler.simplify import simplify
 from cellwright.compiler.stage import stage
 from cellwright.compiler.vjp import Adjoint, vjp
@@ -14,9 +15,9 @@ from cellwright.language.graph import Graph
 
 
 def lower(graph: Graph, sizes: Mapping[str, int], with_bias: bool = True) -> Program:
-    """Compile a cell for given widths: build, simplify, pack, hoist, widen, stage."""
+    """Compile a cell for given widths: build, simplify, pack, hoist, widen, stage, rename."""
     program = simplify(build(graph, sizes, with_bias))
-    return stage(simplify(widen(hoist(pack(program)))))
+    return rename(stage(simplify(widen(hoist(pack(program))))))
 
 
 __all__ = [

@@ -135,7 +135,7 @@ def _keys(graph: Graph, weights: list[tuple[int, str]]) -> dict[tuple[int, str],
     taken: set[str] = set()
     for index, kind in weights:
         node = graph.nodes[index]
-        operand = _operand(graph, index)
+        operand = operand_name(graph, index)
         candidates = [operand] if kind == "weight" else [kind, f"{kind}_{operand}"]
         equation = (node.owner or "").removesuffix(".next")
         choices = [f"{equation}.{c}" for c in candidates]
@@ -146,8 +146,8 @@ def _keys(graph: Graph, weights: list[tuple[int, str]]) -> dict[tuple[int, str],
     return keys
 
 
-def _operand(graph: Graph, index: int) -> str:
-    """Name the vector that a weight acts on, for its key."""
+def operand_name(graph: Graph, index: int) -> str:
+    """Name the vector that a weight acts on, or that a bias goes with."""
     node = graph.nodes[index]
     if node.args:
         inner = graph.nodes[node.args[0]]
@@ -162,4 +162,6 @@ def check_sizes(graph: Graph, sizes: Mapping[str, int]) -> None:
     for symbol in graph.symbols:
         size = sizes.get(symbol)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise CellError(f"{graph.cell}: width {symbol!r} needs a size of 1 or more, got {size!r}")
+            raise CellError(
+                f"{graph.cell}: width {symbol!r} needs a size of 1 or more, got {size!r}"
+            )

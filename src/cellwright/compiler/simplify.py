@@ -103,9 +103,7 @@ def _fold(instr: Instr, constants: dict[str, float]) -> Instr:
     return Instr(instr.name, Op.CONSTANT, (), SCALAR, attrs)
 
 
-def _identity(
-    instr: Instr, widths: dict[str, int], constants: dict[str, float]
-) -> str | None:
+def _identity(instr: Instr, widths: dict[str, int], constants: dict[str, float]) -> str | None:
     """Name the argument that an operation returns unchanged, if it does."""
     if instr.op is Low.SLICE and instr.width == widths[instr.args[0]]:
         return instr.args[0]
@@ -152,5 +150,3 @@ def drop_dead(program: Program) -> Program:
         return tuple(i for i in instrs if i.name in alive)
 
     return _map(program, keep)
-
-

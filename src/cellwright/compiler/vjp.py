@@ -149,9 +149,7 @@ VJP: dict[Op | Low, tuple[Rule | None, ...]] = {
         lambda s: s.pick(s.a, 0.0, s.ct),
     ),
     Op.LAYER_NORM: (
-        lambda s: s.call(
-            Low.NORMALIZE_VJP, s.ct * s.b, s.a, width=s.instr.width, keep=True
-        ),
+        lambda s: s.call(Low.NORMALIZE_VJP, s.ct * s.b, s.a, width=s.instr.width, keep=True),
         lambda s: s.ct * s.call(Low.NORMALIZE, s.a, width=s.instr.width, keep=True),
         lambda s: s.ct,
     ),
@@ -160,9 +158,7 @@ VJP: dict[Op | Low, tuple[Rule | None, ...]] = {
         lambda s: s.call(Low.OUTER, s.ct, s.a, width=_width_of(s, 0)),
         lambda s: s.ct,
     ),
-    Low.UPPER_BLOCKS: (
-        lambda s: s.call(Low.UPPER_BLOCKS, s.ct, width=s.instr.width, keep=True),
-    ),
+    Low.UPPER_BLOCKS: (lambda s: s.call(Low.UPPER_BLOCKS, s.ct, width=s.instr.width, keep=True),),
     Op.CONSTANT: (),
     Op.MODULES: (),
     Low.ZEROS: (),
@@ -331,7 +327,9 @@ class _Builder:
             at = stop
         if len(parts) == 1:
             return parts[0]
-        return self.emit(Low.STACK if matrix else Op.CONCAT, parts, parts[0].width if matrix else rows)
+        return self.emit(
+            Low.STACK if matrix else Op.CONCAT, parts, parts[0].width if matrix else rows
+        )
 
     def spread(self, instr: Instr, ct: Term) -> None:
         """Send an instruction's cotangent on to its arguments."""
@@ -405,9 +403,7 @@ class _Builder:
         if ct is not None and self._differentiable(instr.name):
             self.spread(instr, ct)
 
-    def _finish(
-        self, carries: tuple[Carry, ...], results: tuple[tuple[str, str], ...]
-    ) -> Adjoint:
+    def _finish(self, carries: tuple[Carry, ...], results: tuple[tuple[str, str], ...]) -> Adjoint:
         program = self.program
         backward = Program(
             name=f"{program.name}_vjp",

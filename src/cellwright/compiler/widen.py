@@ -53,5 +53,3 @@ def _runs(family: Sequence[tuple[Instr, Instr]]) -> list[list[tuple[Instr, Instr
         else:
             runs.append([pair])
     return [run for run in runs if len(run) > 1]
-
-

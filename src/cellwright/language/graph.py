@@ -62,9 +62,7 @@ class Graph:
     @property
     def equations(self) -> tuple[tuple[str, int], ...]:
         """The named values in the order of the declaration, leaves left out."""
-        return tuple(
-            (n.name, k) for k, n in enumerate(self.nodes) if n.name and n.op not in LEAVES
-        )
+        return tuple((n.name, k) for k, n in enumerate(self.nodes) if n.name and n.op not in LEAVES)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -159,7 +157,9 @@ def _check_args(place: str, index: int, node: Node) -> None:
         wanted = "two or more" if arity is None else str(arity)
         raise CellError(f"{place}: {node.op} takes {wanted} arguments, got {len(node.args)}")
     if any(not 0 <= arg < index for arg in node.args):
-        raise CellError(f"{place}: {node.op} reads a value that is not computed before it (a cycle)")
+        raise CellError(
+            f"{place}: {node.op} reads a value that is not computed before it (a cycle)"
+        )
     if node.op in LEAVES - {Op.CONSTANT} and node.width is None:
         raise CellError(f"{place}: {node.op} needs a width")
 
@@ -206,7 +206,9 @@ def _check_conditions(place: str, node: Node, before: Sequence[Node]) -> None:
 def _part_width(place: str, node: Node, whole: Width | None) -> Width | None:
     index, parts = node.attr("index"), node.attr("of")
     if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
-        raise CellError(f"{place}: a part needs 0 <= index < of, got {index!r:.40} of {parts!r:.40}")
+        raise CellError(
+            f"{place}: a part needs 0 <= index < of, got {index!r:.40} of {parts!r:.40}"
+        )
     width = whole.divided(parts) if whole else None
     if width is None:
         raise CellError(f"{place}: cannot split width {whole} into {parts} equal parts")

@@ -110,13 +110,17 @@ def _graph(data: Mapping[str, object]) -> Graph:
             raise CellFileError(f"cell file: a state is an object, got {entry!r:.40}")
         leaf = index("a state", entry.get("leaf"), Op.STATE)
         if entry.get("name") != nodes[leaf].name:
-            raise CellFileError(f"cell file: state {entry.get('name')!r:.40} is not its leaf's name")
+            raise CellFileError(
+                f"cell file: state {entry.get('name')!r:.40} is not its leaf's name"
+            )
         states.append(StateSlot(entry["name"], leaf, index("a next value", entry.get("next"))))
     inputs = tuple(index("an input", k, Op.INPUT) for k in _list(data, "inputs"))
     leaves = [k for k, n in enumerate(nodes) if n.op in (Op.INPUT, Op.STATE)]
     declared = [*inputs, *(s.leaf for s in states)]
     if len(set(declared)) != len(declared) or sorted(declared) != leaves:
-        raise CellFileError("cell file: inputs and states are not the leaves of the graph, once each")
+        raise CellFileError(
+            "cell file: inputs and states are not the leaves of the graph, once each"
+        )
     return Graph(
         cell=_text(data, "cell"),
         doc=_text(data, "doc"),
@@ -151,7 +155,9 @@ def _node(position: int, entry: object) -> Node:
     except ValueError:
         raise CellFileError(f"{place}: unknown op {entry.get('op')!r:.40}") from None
     args = entry.get("args", [])
-    if not isinstance(args, list) or any(isinstance(a, bool) or not isinstance(a, int) for a in args):
+    if not isinstance(args, list) or any(
+        isinstance(a, bool) or not isinstance(a, int) for a in args
+    ):
         raise CellFileError(f"{place}: args is a list of whole numbers, got {args!r:.40}")
     name, owner = entry.get("name"), entry.get("owner")
     for value in (name, owner):
@@ -169,9 +175,7 @@ def _node(position: int, entry: object) -> Node:
             f"{place}: {op} carries {sorted(extra)!r:.80}, expected {sorted(required or allowed)}"
         )
     attrs = tuple(sorted((key, _attribute(place, key, entry[key])) for key in extra))
-    return Node(
-        op, tuple(args), Width.of(width) if width is not None else None, name, owner, attrs
-    )
+    return Node(op, tuple(args), Width.of(width) if width is not None else None, name, owner, attrs)
 
 
 def _attribute(place: str, key: str, value: object) -> Attribute:

@@ -27,9 +27,7 @@ def with_split_biases(cell: type[Cell]) -> type[Cell]:
             # The sum keeps its name, if it has one, and takes the second bias in.
             nodes[-1] = replace(nodes[-1], name=None)
             nodes.append(replace(bias, attrs=(("beside", "hh"),), owner=bias.owner))
-            nodes.append(
-                Node(Op.ADD, (len(nodes) - 2, len(nodes) - 1), node.width, node.name)
-            )
+            nodes.append(Node(Op.ADD, (len(nodes) - 2, len(nodes) - 1), node.width, node.name))
             moved[index] = len(nodes) - 1
     return cell_from_graph(
         replace(

@@ -133,9 +133,7 @@ def _backward(ctx, grads: list[Tensor]):  # noqa: ANN001, ANN202  torch passes i
     valid = masks.pop(0) if ctx.has[1] else None
     emitted = len(program.outputs)
     ct_outputs, ct_states = grads[:emitted], grads[emitted + kept :]
-    results = sequence_vjp(
-        ctx.key, inputs, params, residuals, ct_outputs, ct_states, reset, valid
-    )
+    results = sequence_vjp(ctx.key, inputs, params, residuals, ct_outputs, ct_states, reset, valid)
     a, b = len(inputs), len(inputs) + len(ct_states)
     return None, results[:a], results[a:b], results[b:], None, None
 

@@ -60,9 +60,7 @@ class Plan:
 def plan(cell: type[Cell], sizes: Mapping[str, int], with_bias: bool = True) -> Plan:
     """Compile a cell for given widths; the same arguments give the same plan."""
     needed = {symbol: sizes[symbol] for symbol in cell.graph.symbols if symbol in sizes}
-    return plan_of(
-        json.dumps({"cell": cell_to_json(cell), "sizes": needed, "bias": with_bias})
-    )
+    return plan_of(json.dumps({"cell": cell_to_json(cell), "sizes": needed, "bias": with_bias}))
 
 
 @functools.lru_cache(maxsize=512)

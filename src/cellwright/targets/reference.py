@@ -13,6 +13,7 @@ an adjoint Program returns the gradients and the start states' cotangents instea
 
 import keyword
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
@@ -51,6 +52,12 @@ def module_of(width, modules):
     """Number the module of each unit: module k begins at floor(k * width / modules)."""
     return (torch.arange(1, width + 1) * modules - 1) // width
 '''
+UPPER_BLOCKS = '''
+def upper_blocks(weight, modules):
+    """Zero the blocks below the diagonal: module k reads only modules k and later."""
+    rows, columns = (module_of(width, modules) for width in weight.shape)
+    return torch.where((rows[:, None] <= columns).to(weight.device), weight, 0)
+'''
 NORMALIZE_VJP = '''
 def normalize_vjp(ct, v, eps):
     """Cotangent of v under (v - mean) / sqrt(var + eps)."""
@@ -63,8 +70,9 @@ def normalize_vjp(ct, v, eps):
 # Names that the emitted function needs for itself.
 RESERVED = frozenset(
     {"torch", "F", "zip", "range", "reversed", "len", "steps", "batch", "reset", "valid", "outputs"}
-    | {"states", "module_of", "normalize_vjp", "None", "True", "False"}
+    | {"states", "module_of", "upper_blocks", "normalize_vjp", "None", "True", "False"}
 )
+WIDEST = 92  # characters of a line inside the function
 LONGEST = 72  # characters of an expression before it gets a line and a name of its own
 
 
@@ -180,11 +188,8 @@ class _Writer:
             a, v = (f"{self.read(arg, ATOM)}.flatten(0, 1)" for arg in instr.args)
             return f"{a}.t() @ {v}"
         if op is Low.UPPER_BLOCKS:
-            self.helpers.add(MODULE_OF)
-            w, n = self.read(instr.args[0]), instr.attr("modules")
-            rows = self.rows_of(instr.args[0])
-            upper = f"module_of({rows}, {n})[:, None] <= module_of({instr.width}, {n})"
-            return f"torch.where(({upper}).to({w}.device), {w}, 0)"
+            self.helpers |= {MODULE_OF, UPPER_BLOCKS}
+            return f"upper_blocks({self.read(instr.args[0])}, {instr.attr('modules')})"
         raise UnsupportedOp(f"reference: no text for {op}")
 
     def rows_of(self, matrix: str) -> int:
@@ -321,10 +326,9 @@ class _Writer:
         self.phase = "sequence"
         after = self.lines("sequence", program.after)
         head = [*once, *hoisted, *self.prelude]
-        text = "\n".join(f"    {line}" for line in [*self.sizes(head + body + after), *head])
-        text += ("\n" if text else "") + "\n".join(f"    {line}" for line in loop)
         tail = [*stacked, *after, self.returned()]
-        text += "\n" + "\n".join(f"    {line}" for line in tail)
+        lines = [*self.sizes(head + body + after), *head, *loop, *tail]
+        text = textwrap.indent("\n".join(lines), "    ")
         imports = "import torch\n"
         if re.search(r"\bF\.", text):
             imports += "import torch.nn.functional as F\n"
@@ -359,11 +363,16 @@ class _Writer:
             wanted += [n for n in self.phase_of if self.phase_of[n] == "body" and n in after]
             wanted += [v for _, v in program.results if self.phase_of[v] == "body"]
         for value in dict.fromkeys(wanted):
-            if self.phase_of[value] in ("body", "state"):
+            if self.widths[value] and self.phase_of[value] in ("body", "state"):
                 self.kept[value] = self.unique(f"{self.var(value)}_steps")
-        starts = [f"{self.start(c.name)} = {self.var(c.name)}" for c in program.states if self.reset]
+        first = "torch.zeros_like({})" if program.reverse else "{}"
+        starts = [
+            f"{self.start(c.name)} = {first.format(self.var(c.name))}"
+            for c in program.states
+            if self.reset
+        ]
         lists = [f"{name} = []" for name in self.kept.values()]
-        return [*starts, *lists, self.head(), *(f"    {line}" for line in self.step(body))]
+        return [*starts, *lists, self.head(), textwrap.indent("\n".join(self.step(body)), "    ")]
 
     def start(self, state: str) -> str:
         return f"{self.var(state)}_start"
@@ -380,7 +389,12 @@ class _Writer:
         unbound = [f"{seq}.unbind(0){order}" for seq in pairs]
         if len(pairs) == 1:
             return f"for {next(iter(pairs.values()))} in {unbound[0]}:"
-        return f"for {', '.join(pairs.values())} in zip({', '.join(unbound)}, strict=True):"
+        line = f"for {', '.join(pairs.values())} in zip({', '.join(unbound)}, strict=True):"
+        if len(line) <= WIDEST:
+            return line
+        names = "".join(f"    {step},\n" for step in pairs.values())
+        values = "".join(f"    {seq},\n" for seq in [*unbound, "strict=True"])
+        return f"for (\n{names}) in zip(\n{values}):"
 
     def step(self, body: list[str]) -> list[str]:
         states = self.program.states
@@ -455,7 +469,9 @@ class _Writer:
         outputs += [self.read(v) for _, v in program.results]
         states = [self.var(c.name) for c in program.states]
         if program.reverse and self.reset:
-            states = [f"{s} + {self.start(c.name)}" for s, c in zip(states, program.states, strict=True)]
+            states = [
+                f"{s} + {self.start(c.name)}" for s, c in zip(states, program.states, strict=True)
+            ]
         return f"return {_tuple(outputs)}, {_tuple(states)}"
 
 

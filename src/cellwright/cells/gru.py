@@ -4,7 +4,7 @@ from cellwright.language import Cell, Input, State, affine, sigmoid, tanh
 
 
 class GRU(Cell):
-    """Gated recurrent unit, reset after the matrix, as torch and cuDNN compute it (Cho et al. 2014).
+    """Gated recurrent unit, reset after the matrix, torch's and cuDNN's form (Cho et al. 2014).
 
     z near 1 keeps the old state.
     """

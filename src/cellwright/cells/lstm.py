@@ -14,7 +14,7 @@ from cellwright.language import (
 
 
 class LSTM1997(Cell):
-    """LSTM without a forget gate: the carousel's weight is exactly 1 (Hochreiter & Schmidhuber 1997).
+    """LSTM without a forget gate: the carousel's weight is 1 (Hochreiter & Schmidhuber 1997).
 
     The modern form, with tanh in place of the paper's scaled logistic squashing.
     """

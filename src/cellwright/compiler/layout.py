@@ -41,7 +41,8 @@ def layout(
         for kind, param, rows, columns in _weights(graph, index, node, sizes):
             if kind == "bias" and not with_bias:
                 continue
-            shape = (columns, int(node.attr("upper_blocks", 0) or 0))
+            modules = node.attr("upper_blocks", 0)
+            shape = (columns, modules if isinstance(modules, int) else 0)
             while shapes.setdefault(param, shape) != shape:
                 param += "_"  # the same vector through another kind of matrix
             wanted.setdefault(param, []).append((index, kind, rows))

@@ -1,5 +1,6 @@
 """Pack: one matrix product for all gates that read the same vector."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 from cellwright.compiler.program import Instr, Low, Program, Stage, verify
@@ -171,7 +172,7 @@ def _merge_products(program: Program) -> Program:
     instrs = {instr.name: instr for instr in program.body}
     for (vector, weight), family in families.items():
         family.sort(key=lambda p: p.rows)
-        touching = all(b.rows[0] == a.rows[1] for a, b in zip(family, family[1:], strict=False))
+        touching = all(b.rows[0] == a.rows[1] for a, b in itertools.pairwise(family))
         if len(family) < 2 or not touching:
             continue
         for instr in _joined(vector, weight, family, fresh):

@@ -100,7 +100,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Param:
-    """A packed parameter: the weights of several equations in one tensor, [rows] or [rows, columns].
+    """A packed parameter: several equations' weights in one tensor, [rows] or [rows, columns].
 
     `upper_blocks` is the number of modules of a block-triangular matrix, 0 for a full one.
     """
@@ -139,6 +139,7 @@ class Program:
     stages   the loop's body; a sequence is read at the step, a Carry is the value before it
     after    whole sequences computed after the loop; a value of the body is its sequence there
     outputs  (name, value): emitted at every step, [T, B, width]
+    residuals  values that the adjoint reads, emitted at every step after the outputs
     results  (name, value): computed in `after`, one tensor each
     names    equation -> value, for traces
     reverse  the loop runs from the last step to the first
@@ -153,6 +154,7 @@ class Program:
     stages: tuple[Stage, ...] = ()
     after: tuple[Instr, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
+    residuals: tuple[str, ...] = ()
     results: tuple[tuple[str, str], ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     reverse: bool = False
@@ -185,6 +187,7 @@ class Program:
             text += lines(f"stage {k}{' (backwards in time)' * self.reverse}", tuple(stage))
         text += lines("after the loop", self.after)
         text += [f"  emit {name} = {value}" for name, value in self.outputs]
+        text += [f"  keep {value}" for value in self.residuals]
         return "\n".join(text + [f"  result {name} = {value}" for name, value in self.results])
 
 
@@ -219,6 +222,9 @@ def verify(program: Program) -> Program:
     for name, value in program.outputs:
         if value not in step:
             raise ProgramError(f"{program.name}: output {name} = {value} is not computed")
+    for value in program.residuals:
+        if value not in step:
+            raise ProgramError(f"{program.name}: residual {value} is not computed")
     for name, value in program.results:
         if value not in everything:
             raise ProgramError(f"{program.name}: result {name} = {value} is not computed")

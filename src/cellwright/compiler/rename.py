@@ -37,7 +37,7 @@ def rename(program: Program) -> Program:
 def _goals(program: Program, fixed: set[str]) -> dict[str, tuple[str, ...]]:
     """List the equations that each value feeds, past values without a name."""
     order = [i.name for i in program.instrs]
-    goals: dict[str, tuple[str, ...]] = {name: () for name in order}
+    goals: dict[str, tuple[str, ...]] = dict.fromkeys(order, ())
     for instr in reversed(program.instrs):
         found = (instr.name,) if instr.name in fixed else goals[instr.name]
         for arg in instr.args:

@@ -28,6 +28,7 @@ def uses(program: Program) -> Counter[str]:
     count = Counter(arg for instr in program.instrs for arg in instr.args)
     count.update(c.next for c in program.states)
     count.update(v for _, v in (*program.outputs, *program.results))
+    count.update(program.residuals)
     return count
 
 

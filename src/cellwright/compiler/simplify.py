@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from cellwright.compiler.program import SCALAR, Instr, Low, Program, Stage, verify
 from cellwright.language.graph import Attribute
 from cellwright.language.ops import POINTWISE, Op
 
-FOLD: dict[Op, Callable[..., float]] = {
+FOLD: dict[Op, Callable[..., Any]] = {
     Op.ADD: lambda a, b: a + b,
     Op.SUB: lambda a, b: a - b,
     Op.MUL: lambda a, b: a * b,

@@ -15,7 +15,7 @@ class _CellMeta(type):
     graph: Graph
 
     @classmethod
-    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **_: object) -> Body:
+    def __prepare__(cls, name: str, bases: tuple[type, ...], /, **_: object) -> Body:
         return Body(name)
 
     def __new__(
@@ -51,7 +51,8 @@ class Cell(metaclass=_CellMeta):
 
     The names of the body are the names of traces, formulas and parameters. The body is checked
     when the class is made; a CellError names the cell, the equation, what was expected and what
-    came. `graph` holds the result; the class has no instances: layers are `cellwright.nn.Recurrent`.
+    came. `graph` holds the result. The class has no instances: `cellwright.nn.Recurrent` makes
+    layers of it.
 
     >>> class Leaky(Cell):
     ...     x, h = Input(), State()

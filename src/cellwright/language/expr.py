@@ -235,12 +235,12 @@ def affine(*vectors: Expr, width: Width | int | str = HIDDEN) -> Expr:
 
 
 def diagonal(v: Expr) -> Expr:
-    """p * v with a weight vector p of its own: a peephole (Gers & Schmidhuber 2000)."""
+    """Return p * v with a weight vector p of its own: a peephole (Gers & Schmidhuber 2000)."""
     return Expr(Op.DIAGONAL, (_vector("diagonal", v),))
 
 
 def layer_norm(v: Expr) -> Expr:
-    """gain * (v - mean v) / sqrt(var v + 1e-5) + shift (Ba, Kiros & Hinton 2016)."""
+    """Return gain * (v - mean v) / sqrt(var v + 1e-5) + shift (Ba, Kiros & Hinton 2016)."""
     return Expr(Op.LAYER_NORM, (_vector("layer_norm", v),))
 
 
@@ -292,7 +292,7 @@ def relu(v: Expr) -> Expr:
 
 
 def exp(v: Expr) -> Expr:
-    """e to the power v."""
+    """Return e to the power v."""
     return Expr(Op.EXP, (_vector("exp", v),))
 
 

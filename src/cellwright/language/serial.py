@@ -4,7 +4,8 @@ import copyreg
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeGuard
 
 from cellwright.language.cell import Cell, cell_from_graph
 from cellwright.language.errors import CellError, CellFileError
@@ -183,9 +184,9 @@ def _attribute(place: str, key: str, value: object) -> Attribute:
         numbers = value if key == "values" else [value]
         if not isinstance(numbers, list) or not 1 <= len(numbers) <= MOST_MODULES:
             raise CellFileError(f"{place}: {key} is a list of 1 to {MOST_MODULES} numbers")
-        if not all(_finite(v) for v in numbers):
+        floats = tuple(float(v) for v in numbers if _finite(v))
+        if len(floats) < len(numbers):
             raise CellFileError(f"{place}: {key} holds something that is not a finite number")
-        floats = tuple(float(v) for v in numbers)
         return floats if key == "values" else floats[0]
     if key in ("tag", "beside"):
         if not (isinstance(value, str) and value.isascii() and value.isidentifier()):
@@ -196,9 +197,10 @@ def _attribute(place: str, key: str, value: object) -> Attribute:
     return value
 
 
-def _finite(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) < 1e300 and math.isfinite(value)
+def _finite(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e300 and math.isfinite(value)
 
 
 def _restore(module: str, qualname: str, text: str) -> type[Cell]:
@@ -211,7 +213,7 @@ def _restore(module: str, qualname: str, text: str) -> type[Cell]:
     return cell_from_json(text)
 
 
-def _reduce(cell: type[Cell]) -> tuple[object, ...] | str:
+def _reduce(cell: type[Cell]) -> str | tuple[Callable[..., type[Cell]], tuple[str, str, str]]:
     if cell is Cell:
         return cell.__qualname__
     return _restore, (cell.__module__, cell.__qualname__, cell_to_json(cell))

@@ -41,7 +41,8 @@ def _(
     program = plan_of(key).adjoint.forward
     widths = program.widths()
     steps, batch = inputs[0].shape[:2]
-    made = [inputs[0].new_empty((steps, batch, widths[v])) for _, v in program.outputs]
+    emitted = [*(v for _, v in program.outputs), *program.residuals]
+    made = [inputs[0].new_empty((steps, batch, widths[v])) for v in emitted]
     return made + [torch.empty_like(s, memory_format=torch.contiguous_format) for s in states]
 
 
@@ -111,7 +112,7 @@ def _unaliased(made: list[Tensor], given: list[Tensor]) -> list[Tensor]:
 
 
 def _setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: list) -> None:
-    key, sequences, states, params, reset, valid = inputs
+    key, sequences, _states, params, reset, valid = inputs
     made = plan_of(key)
     emitted = len(made.program.outputs)
     kept = output[emitted : emitted + len(made.adjoint.residuals)]

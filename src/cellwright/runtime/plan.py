@@ -77,5 +77,5 @@ def _compiled(program: Program, doc: str, reset: bool, lengths: bool) -> Run:
     # Registered so that a traceback and a debugger can show the emitted lines.
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     namespace: dict[str, Run] = {}
-    exec(compile(source, name, "exec"), namespace)  # noqa: S102  our own text, from a checked graph
+    exec(compile(source, name, "exec"), namespace)  # our own text, of a checked graph
     return namespace[reference.function_name(program)]

@@ -14,66 +14,12 @@ an adjoint Program returns the gradients and the start states' cotangents instea
 import keyword
 import re
 import textwrap
-from collections import Counter
 from collections.abc import Iterable
 
-from cellwright.compiler import Instr, Low, Program
-from cellwright.compiler.program import PRODUCTS
-from cellwright.language.errors import UnsupportedOp
-from cellwright.language.ops import Op
+from cellwright.compiler import Program
+from cellwright.targets.torch_text import RESERVED, TorchLines
 
-# Binding strength of Python's operators: an argument weaker than its place gets parentheses.
-COMPARE, SUM, TERM, UNARY, ATOM = range(5)
-
-# Each pointwise operation: its text, its own strength, and the strength its arguments need.
-POINT: dict[Op | Low, tuple[str, int, tuple[int, ...]]] = {
-    Op.ADD: ("{} + {}", SUM, (SUM, TERM)),
-    Op.SUB: ("{} - {}", SUM, (SUM, TERM)),
-    Op.MUL: ("{} * {}", TERM, (TERM, UNARY)),
-    Op.DIV: ("{} / {}", TERM, (TERM, UNARY)),
-    Op.NEG: ("-{}", UNARY, (ATOM,)),
-    Op.ABS: ("torch.abs({})", ATOM, (COMPARE,)),
-    Op.SIGMOID: ("torch.sigmoid({})", ATOM, (COMPARE,)),
-    Op.TANH: ("torch.tanh({})", ATOM, (COMPARE,)),
-    Op.RELU: ("torch.relu({})", ATOM, (COMPARE,)),
-    Op.EXP: ("torch.exp({})", ATOM, (COMPARE,)),
-    Op.LOG: ("torch.log({})", ATOM, (COMPARE,)),
-    Op.MAXIMUM: ("torch.maximum({}, {})", ATOM, (COMPARE, COMPARE)),
-    Op.MINIMUM: ("torch.minimum({}, {})", ATOM, (COMPARE, COMPARE)),
-    Op.LESS: ("{} < {}", COMPARE, (SUM, SUM)),
-    Op.LESS_EQUAL: ("{} <= {}", COMPARE, (SUM, SUM)),
-    Op.WHERE: ("torch.where({}, {}, {})", ATOM, (COMPARE, COMPARE, COMPARE)),
-}
-# Everything else a step or a sequence may hold; `_Writer.text` writes these.
-OTHER = frozenset({Op.CONSTANT, Op.MODULES, Op.CONCAT, Op.LAYER_NORM, *Low})
-
-MODULE_OF = '''
-def module_of(width, modules):
-    """Number the module of each unit: module k begins at floor(k * width / modules)."""
-    return (torch.arange(1, width + 1) * modules - 1) // width
-'''
-UPPER_BLOCKS = '''
-def upper_blocks(weight, modules):
-    """Zero the blocks below the diagonal: module k reads only modules k and later."""
-    rows, columns = (module_of(width, modules) for width in weight.shape)
-    return torch.where((rows[:, None] <= columns).to(weight.device), weight, 0)
-'''
-NORMALIZE_VJP = '''
-def normalize_vjp(ct, v, eps):
-    """Cotangent of v under (v - mean) / sqrt(var + eps)."""
-    centred = v - v.mean(-1, keepdim=True)
-    scale = torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)
-    normal = centred * scale
-    inner = (ct * normal).mean(-1, keepdim=True)
-    return scale * (ct - ct.mean(-1, keepdim=True) - normal * inner)
-'''
-# Names that the emitted function needs for itself.
-RESERVED = frozenset(
-    {"torch", "F", "zip", "range", "reversed", "len", "steps", "batch", "reset", "valid", "outputs"}
-    | {"states", "module_of", "upper_blocks", "normalize_vjp", "None", "True", "False"}
-)
 WIDEST = 92  # characters of a line inside the function
-LONGEST = 72  # characters of an expression before it gets a line and a name of its own
 
 
 def function_name(program: Program) -> str:
@@ -85,261 +31,44 @@ def function_name(program: Program) -> str:
 
 def emit(program: Program, *, reset: bool = False, lengths: bool = False, doc: str = "") -> str:
     """Return torch source for a Program: imports, what it needs beside, and one function."""
-    return _Writer(program, reset, lengths, doc).source()
+    return _Function(program, reset, lengths, doc).source()
 
 
-class _Writer:
+class _Function:
+    """Puts the lines of a program's phases together into one function."""
+
     def __init__(self, program: Program, reset: bool, lengths: bool, doc: str) -> None:
         self.program = program
         self.reset = reset
         self.lengths = lengths
         self.doc = doc
-        self.widths = program.widths()
-        self.instrs = {i.name: i for i in program.instrs}
-        self.count = _reads(program)
-        self.phase_of = _phases(program)
-        self.expr: dict[str, tuple[str, int]] = {}  # value -> text and strength where it is read
-        self.taken = set(self.widths) | RESERVED
-        self.helpers: set[str] = set()
-        self.phase = "once"
-        self.prelude: list[str] = []  # lines just before the loop
-        self.transposed: dict[str, str] = {}
-        self.steps: dict[str, str] = {}  # sequence -> its name inside the loop
-        self.kept: dict[str, str] = {}  # value of the body -> list that collects it
-
-    # -- names ----------------------------------------------------------------------------
-
-    def var(self, name: str) -> str:
-        return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
-
-    def unique(self, wanted: str) -> str:
-        name, n = wanted, 1
-        while name in self.taken:
-            n += 1
-            name = f"{wanted}{n}"
-        self.taken.add(name)
-        return name
-
-    def read(self, name: str, strength: int = COMPARE) -> str:
-        """Write a value where an operator of the given strength reads it."""
-        if name in self.expr:
-            text, own = self.expr[name]
-            return text if own >= strength else f"({text})"
-        if self.phase == "body" and self.phase_of[name] == "sequence":
-            return self.steps.setdefault(name, self.unique(f"{self.var(name)}_t"))
-        return self.var(name)
-
-    # -- one instruction ------------------------------------------------------------------
-
-    def text(self, instr: Instr) -> tuple[str, int]:
-        op = instr.op
-        if op in POINT:
-            return self.pointwise(instr)
-        if op is Op.CONSTANT:
-            value = float(instr.attr("value"))  # type: ignore[arg-type]
-            return f"{value:g}" if float(f"{value:g}") == value else repr(value), UNARY
-        if op is Op.MODULES:
-            values = instr.attr("values")
-            assert isinstance(values, tuple)
-            self.helpers.add(MODULE_OF)
-            numbers = ", ".join(f"{v:g}" for v in values) + ("," if len(values) == 1 else "")
-            index = f"module_of({instr.width}, {len(values)})"
-            return f"torch.tensor(({numbers}))[{index}].to({self.like()})", ATOM
-        if op in (Op.LAYER_NORM, Low.NORMALIZE):
-            v, *weights = (self.read(arg) for arg in instr.args)
-            rest = f", {', '.join(weights)}" if weights else ""
-            eps = f"eps={instr.attr('eps'):g}"
-            return f"F.layer_norm({v}, ({instr.width},){rest}, {eps})", ATOM
-        if op is Low.NORMALIZE_VJP:
-            self.helpers.add(NORMALIZE_VJP)
-            ct, v = (self.read(arg) for arg in instr.args)
-            return f"normalize_vjp({ct}, {v}, {instr.attr('eps'):g})", ATOM
-        return self.structural(instr), ATOM
-
-    def pointwise(self, instr: Instr) -> tuple[str, int]:
-        template, own, needs = POINT[instr.op]
-        scalars = [self.widths[arg] == 0 for arg in instr.args]
-        args = [self.read(a, need) for a, need in zip(instr.args, needs, strict=True)]
-        if instr.op in (Op.MAXIMUM, Op.MINIMUM) and any(scalars):
-            bound = "min" if instr.op is Op.MAXIMUM else "max"
-            v, limit = args if scalars[1] else reversed(args)
-            return f"torch.clamp({v}, {bound}={limit})", ATOM
-        if instr.op is Op.WHERE and scalars[1] and scalars[2]:
-            return f"torch.where({', '.join(args)}).to({self.like()})", ATOM
-        return template.format(*args), own
-
-    def structural(self, instr: Instr) -> str:
-        op = instr.op
-        if op in PRODUCTS:
-            return self.product(instr, None)
-        if op is Low.SLICE:
-            start, stop = instr.rows
-            return f"{self.read(instr.args[0], ATOM)}[..., {start}:{stop}]"
-        if op is Low.ZEROS:
-            shape = {"body": "batch, ", "sequence": "steps, batch, "}.get(self.phase, "")
-            return f"{self.like(tensor=True)}.new_zeros({shape}{instr.width})"
-        if op is Op.CONCAT:
-            return f"torch.cat(({', '.join(self.read(a) for a in instr.args)}), -1)"
-        if op is Low.STACK:
-            return f"torch.cat(({', '.join(self.read(a) for a in instr.args)}), 0)"
-        if op is Low.TOTAL:
-            return f"{self.read(instr.args[0], ATOM)}.sum((0, 1))"
-        if op is Low.OUTER:
-            a, v = (f"{self.read(arg, ATOM)}.flatten(0, 1)" for arg in instr.args)
-            return f"{a}.t() @ {v}"
-        if op is Low.UPPER_BLOCKS:
-            self.helpers |= {MODULE_OF, UPPER_BLOCKS}
-            return f"upper_blocks({self.read(instr.args[0])}, {instr.attr('modules')})"
-        raise UnsupportedOp(f"reference: no text for {op}")
-
-    def rows_of(self, matrix: str) -> int:
-        """Count the rows of a matrix, also of one that the adjoint computes."""
-        for p in self.program.params:
-            if p.name == matrix:
-                return p.rows
-        instr = self.instrs[matrix]
-        if instr.op is Low.OUTER:
-            return self.widths[instr.args[0]]
-        if instr.op is Low.STACK:
-            return sum(self.rows_of(arg) for arg in instr.args)
-        return self.rows_of(instr.args[0])
-
-    def product(self, instr: Instr, addend: str | None) -> str:
-        """Write a product, with the value that is added to it, as one operation."""
-        v, weight, *bias = instr.args
-        start, stop = instr.rows
-        rows = "" if (start, stop) == (0, self.rows_of(weight)) else f"[{start}:{stop}]"
-        if instr.op is Low.PRODUCT_T:
-            matrix = self.var(weight) + rows
-            if addend is None:
-                return f"{self.read(v, TERM)} @ {matrix}"
-            return f"torch.addmm({addend}, {self.read(v)}, {matrix})"
-        if self.phase == "sequence":
-            rest = f", {self.read(bias[0])}" if bias else ""
-            return f"F.linear({self.read(v)}, {self.var(weight)}{rows}{rest})"
-        matrix = self.transposed.get(weight + rows)
-        if matrix is None:
-            matrix = self.unique(f"{self.var(weight)}_T")
-            self.transposed[weight + rows] = matrix
-            self.prelude.append(f"{matrix} = {self.var(weight)}{rows}.t()")
-        if bias and addend is None:
-            addend, bias = self.read(bias[0]), []
-        text = f"{self.read(v, TERM)} @ {matrix}"
-        if addend is not None:
-            text = f"torch.addmm({addend}, {self.read(v)}, {matrix})"
-        return f"{text} + {self.read(bias[0], TERM)}" if bias else text
-
-    def like(self, tensor: bool = False) -> str:
-        """Name a tensor whose dtype and device new ones take."""
-        first = [*self.program.params, *self.program.states][0].name
-        return self.var(first)
-
-    # -- a list of instructions -----------------------------------------------------------
-
-    def lines(self, phase: str, instrs: tuple[Instr, ...]) -> list[str]:
-        """Write one phase, small expressions folded into where they are read."""
-        self.phase = phase
-        made: list[str] = []
-        cut: set[str] = set()
-        here = {i.name for i in instrs}
-        for instr in instrs:
-            if instr.name in cut:
-                continue
-            family = self.family(instr, instrs)
-            if family:
-                cut.update(i.name for i in family)
-                made.append(self.unpack(family))
-                continue
-            if instr.op in PRODUCTS and self.waits(instr, instrs):
-                continue
-            fused = self.fused(instr, here)
-            text, strength = (fused, ATOM) if fused else self.text(instr)
-            if instr.op is Op.CONSTANT or self.folds(instr, text, here):
-                self.expr[instr.name] = (text, strength)
-            else:
-                made.append(f"{self.var(instr.name)} = {text}")
-        return made
-
-    def folds(self, instr: Instr, text: str, here: set[str]) -> bool:
-        """Tell whether a value is small and read once, in its own phase: it needs no name."""
-        once = self.count[instr.name] == 1 and instr.name not in self.program.names.values()
-        readers = [i for i in self.program.instrs if instr.name in i.args]
-        local = len(readers) == 1 and readers[0].name in here
-        plain = local and readers[0].op not in (Low.SLICE, Low.PRODUCT, Low.PRODUCT_T)
-        return once and plain and instr.op in POINT and len(text) <= LONGEST
-
-    def waits(self, instr: Instr, instrs: tuple[Instr, ...]) -> bool:
-        """Tell whether a product can be fused with the one addition that reads it."""
-        if self.phase != "body" or self.count[instr.name] != 1 or len(instr.args) == 3:
-            return False
-        reader = next((i for i in instrs if instr.name in i.args), None)
-        if reader is None or reader.op is not Op.ADD or instr.name in self.program.names.values():
-            return False
-        other = next((a for a in reader.args if a != instr.name), instr.name)
-        order = [i.name for i in instrs if i.op in PRODUCTS]
-        both = other in order  # of two products, the later one takes up the earlier
-        late = both and order.index(other) < order.index(instr.name)
-        return self.widths[other] == instr.width and (late or not both)
-
-    def fused(self, instr: Instr, here: set[str]) -> str | None:
-        if instr.op is not Op.ADD or self.phase != "body":
-            return None
-        for product, other in (instr.args, instr.args[::-1]):
-            made = self.instrs.get(product)
-            if made is None or product not in here or made.op not in PRODUCTS:
-                continue
-            if self.waits(made, self.program.body):
-                return self.product(made, self.read(other))
-        return None
-
-    def family(self, instr: Instr, instrs: tuple[Instr, ...]) -> list[Instr]:
-        """Find the slices that together tile the value that a slice is cut from."""
-        if instr.op is not Low.SLICE:
-            return []
-        source = instr.args[0]
-        parts = {i.rows: i for i in instrs if i.op is Low.SLICE and i.args == (source,)}
-        tiles, at = [], 0
-        for rows in sorted(parts):
-            if rows[0] != at:
-                return []
-            tiles.append(parts[rows])
-            at = rows[1]
-        return tiles if len(tiles) > 1 and at == self.widths[source] else []
-
-    def unpack(self, family: list[Instr]) -> str:
-        names = ", ".join(self.var(i.name) for i in family)
-        source = self.read(family[0].args[0], ATOM)
-        sizes = [i.width for i in family]
-        if len(set(sizes)) == 1:
-            return f"{names} = {source}.chunk({len(sizes)}, -1)"
-        return f"{names} = {source}.split(({', '.join(map(str, sizes))}), -1)"
-
-    # -- the function ---------------------------------------------------------------------
+        self.text = TorchLines(program)
+        self.kept: dict[str, str] = {}  # value of the body -> the list that collects it
 
     def source(self) -> str:
         program = self.program
-        once = self.lines("once", program.once)
-        hoisted = self.lines("sequence", program.hoisted)
-        body = self.lines("body", program.body)
+        once = self.text.lines("once", program.once)
+        hoisted = self.text.lines("sequence", program.hoisted)
+        body = self.text.lines("body", program.body)
         loop = self.loop(body)
         stacked = self.stacked()
-        self.phase = "sequence"
-        after = self.lines("sequence", program.after)
-        head = [*once, *hoisted, *self.prelude]
+        self.text.phase = "sequence"
+        after = self.text.lines("sequence", program.after)
+        head = [*once, *hoisted, *self.text.prelude]
         tail = [*stacked, *after, self.returned()]
         lines = [*self.sizes(head + body + after), *head, *loop, *tail]
         text = textwrap.indent("\n".join(lines), "    ")
         imports = "import torch\n"
         if re.search(r"\bF\.", text):
             imports += "import torch.nn.functional as F\n"
-        helpers = "".join(f"\n{h}" for h in sorted(self.helpers))
+        helpers = "".join(f"\n{h}" for h in sorted(self.text.helpers))
         return f"{imports}{helpers}\n\n{self.signature()}\n{text}\n"
 
     def signature(self) -> str:
         program = self.program
         names = [*(p.name for p in program.inputs), *(c.name for c in program.states)]
         names += [p.name for p in program.params]
-        args = [self.var(n) for n in names]
+        args = [self.text.var(n) for n in names]
         args += ["reset"] * self.reset + ["valid"] * self.lengths
         doc = f'\n    """{_clean(self.doc)}"""' if self.doc else ""
         line = f"def {function_name(program)}({', '.join(args)}):"
@@ -350,24 +79,22 @@ class _Writer:
     def sizes(self, lines: Iterable[str]) -> list[str]:
         """Name time and batch where the function speaks of them."""
         words = set(re.findall(r"\w+", "\n".join(lines)))
-        first = self.var(self.program.inputs[0].name)
+        first = self.text.var(self.program.inputs[0].name)
         if "steps" in words:
             return [f"steps, batch = {first}.shape[:2]"]
         return [f"batch = {first}.shape[1]"] if "batch" in words else []
 
     def loop(self, body: list[str]) -> list[str]:
         program = self.program
-        after = {arg for i in program.after for arg in i.args}
-        wanted = [v for _, v in program.outputs]
-        if program.after or program.results:
-            wanted += [n for n in self.phase_of if self.phase_of[n] == "body" and n in after]
-            wanted += [v for _, v in program.results if self.phase_of[v] == "body"]
+        wanted = [*(v for _, v in program.outputs), *program.residuals]
+        wanted += [arg for i in program.after for arg in i.args]
+        wanted += [v for _, v in program.results]
         for value in dict.fromkeys(wanted):
-            if self.widths[value] and self.phase_of[value] in ("body", "state"):
-                self.kept[value] = self.unique(f"{self.var(value)}_steps")
+            if self.text.widths[value] and self.text.phase_of[value] in ("body", "state"):
+                self.kept[value] = self.text.unique(f"{self.text.var(value)}_steps")
         first = "torch.zeros_like({})" if program.reverse else "{}"
         starts = [
-            f"{self.start(c.name)} = {first.format(self.var(c.name))}"
+            f"{self.start(c.name)} = {first.format(self.text.var(c.name))}"
             for c in program.states
             if self.reset
         ]
@@ -375,15 +102,15 @@ class _Writer:
         return [*starts, *lists, self.head(), textwrap.indent("\n".join(self.step(body)), "    ")]
 
     def start(self, state: str) -> str:
-        return f"{self.var(state)}_start"
+        return f"{self.text.var(state)}_start"
 
     def head(self) -> str:
         """Write the loop's head: the sequences that the body reads, step by step."""
-        pairs = {self.var(seq): step for seq, step in self.steps.items()}
+        pairs = {self.text.var(seq): step for seq, step in self.text.steps.items()}
         masks = ["reset"] * self.reset + ["valid"] * self.lengths
         pairs |= {mask: f"{mask}_t" for mask in masks}
         if not pairs:
-            steps = f"range({self.var(self.program.inputs[0].name)}.shape[0])"
+            steps = f"range({self.text.var(self.program.inputs[0].name)}.shape[0])"
             return f"for _ in {f'reversed({steps})' if self.program.reverse else steps}:"
         order = "[::-1]" if self.program.reverse else ""
         unbound = [f"{seq}.unbind(0){order}" for seq in pairs]
@@ -398,7 +125,7 @@ class _Writer:
 
     def step(self, body: list[str]) -> list[str]:
         states = self.program.states
-        self.phase = "body"
+        self.text.phase = "body"
         lines: list[str] = []
         masks = ["reset"] * self.reset + ["valid"] * self.lengths
         lines += [f"{mask}_t = {mask}_t[:, None]" for mask in masks]
@@ -406,25 +133,27 @@ class _Writer:
             return lines + self.step_back(body)
         if self.reset:
             for c in states:
-                h = self.var(c.name)
+                h = self.text.var(c.name)
                 lines.append(f"{h} = torch.where(reset_t, {self.start(c.name)}, {h})")
-        before = {v: k for v, k in self.kept.items() if self.phase_of[v] == "state"}
-        lines += [f"{k}.append({self.read(v)})" for v, k in before.items()]
+        before = {v: k for v, k in self.kept.items() if self.text.phase_of[v] == "state"}
+        lines += [f"{k}.append({self.text.read(v)})" for v, k in before.items()]
         lines += body
-        lines += [f"{k}.append({self.read(v)})" for v, k in self.kept.items() if v not in before]
+        lines += [
+            f"{k}.append({self.text.read(v)})" for v, k in self.kept.items() if v not in before
+        ]
         after = [self.next_value(c.name, c.next) for c in states]
         if self.lengths:
             held = zip(states, after, strict=True)
-            after = [f"torch.where(valid_t, {n}, {self.var(c.name)})" for c, n in held]
-        names = ", ".join(self.var(c.name) for c in states)
+            after = [f"torch.where(valid_t, {n}, {self.text.var(c.name)})" for c, n in held]
+        names = ", ".join(self.text.var(c.name) for c in states)
         if names != ", ".join(after):
             lines.append(f"{names} = {', '.join(after)}")
         return lines
 
     def next_value(self, state: str, value: str) -> str:
-        if self.widths[value] == 0:
-            return f"torch.full_like({self.var(state)}, {self.read(value)})"
-        return self.read(value)
+        if self.text.widths[value] == 0:
+            return f"torch.full_like({self.text.var(state)}, {self.text.read(value)})"
+        return self.text.read(value)
 
     def step_back(self, body: list[str]) -> list[str]:
         """Write a step of an adjoint, with what `reset` and `valid` do to cotangents."""
@@ -432,20 +161,20 @@ class _Writer:
         lines: list[str] = []
         if self.lengths:
             for c in states:
-                ct = self.var(c.name)
+                ct = self.text.var(c.name)
                 lines.append(f"{ct}_held = torch.where(valid_t, 0, {ct})")
                 lines.append(f"{ct} = torch.where(valid_t, {ct}, 0)")
         lines += body
-        lines += [f"{k}.append({self.read(v)})" for v, k in self.kept.items()]
-        names = ", ".join(self.var(c.name) for c in states)
+        lines += [f"{k}.append({self.text.read(v)})" for v, k in self.kept.items()]
+        names = ", ".join(self.text.var(c.name) for c in states)
         after = [self.next_value(c.name, c.next) for c in states]
         if self.lengths:
             held = zip(states, after, strict=True)
-            after = [f"{n} + {self.var(c.name)}_held" for c, n in held]
+            after = [f"{n} + {self.text.var(c.name)}_held" for c, n in held]
         lines.append(f"{names} = {', '.join(after)}")
         if self.reset:
             for c in states:
-                ct, start = self.var(c.name), self.start(c.name)
+                ct, start = self.text.var(c.name), self.start(c.name)
                 lines.append(f"{start} = {start} + torch.where(reset_t, {ct}, 0)")
                 lines.append(f"{ct} = torch.where(reset_t, 0, {ct})")
         return lines
@@ -456,18 +185,19 @@ class _Writer:
 
     def collected(self, value: str) -> str:
         """Name the sequence of a value after the loop; a state's own name is its final value."""
-        return f"{self.var(value)}_before" if self.phase_of[value] == "state" else self.var(value)
+        if value not in self.kept:
+            return self.text.read(value)
+        before = "_before" if self.text.phase_of[value] == "state" else ""
+        return self.text.var(value) + before
 
     def returned(self) -> str:
         program = self.program
-        self.phase = "sequence"
+        self.text.phase = "sequence"
         masked = "torch.where(valid[..., None], {}, 0)" if self.lengths else "{}"
-        outputs = [
-            masked.format(self.collected(v) if v in self.kept else self.read(v))
-            for _, v in program.outputs
-        ]
-        outputs += [self.read(v) for _, v in program.results]
-        states = [self.var(c.name) for c in program.states]
+        outputs = [masked.format(self.collected(v)) for _, v in program.outputs]
+        outputs += [self.collected(v) for v in program.residuals]
+        outputs += [self.text.read(v) for _, v in program.results]
+        states = [self.text.var(c.name) for c in program.states]
         if program.reverse and self.reset:
             states = [
                 f"{s} + {self.start(c.name)}" for s, c in zip(states, program.states, strict=True)
@@ -483,20 +213,3 @@ def _clean(doc: str) -> str:
     """Make a docstring of any text: no quotes, backslashes or control characters get through."""
     printable = "".join(ch if ch.isprintable() or ch == "\n" else " " for ch in doc)
     return printable.replace("\\", "/").replace('"', "'").strip()
-
-
-def _reads(program: Program) -> Counter[str]:
-    count = Counter(arg for i in program.instrs for arg in i.args)
-    count.update(c.next for c in program.states)
-    count.update(v for _, v in (*program.outputs, *program.results))
-    return count
-
-
-def _phases(program: Program) -> dict[str, str]:
-    phases = dict.fromkeys((p.name for p in program.params), "once")
-    phases |= dict.fromkeys((i.name for i in program.once), "once")
-    phases |= dict.fromkeys((p.name for p in program.inputs), "sequence")
-    phases |= dict.fromkeys((i.name for i in program.hoisted), "sequence")
-    phases |= dict.fromkeys((c.name for c in program.states), "state")
-    phases |= dict.fromkeys((i.name for i in program.body), "body")
-    return phases | dict.fromkeys((i.name for i in program.after), "sequence")

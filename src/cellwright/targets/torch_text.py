@@ -1,0 +1,304 @@
+"""Torch text: how the reference target writes each operation, name and line."""
+
+import keyword
+from collections import Counter
+
+from cellwright.compiler import Instr, Low, Program
+from cellwright.compiler.program import PRODUCTS
+from cellwright.language.errors import UnsupportedOp
+from cellwright.language.ops import Op
+
+# Binding strength of Python's operators: an argument weaker than its place gets parentheses.
+COMPARE, SUM, TERM, UNARY, ATOM = range(5)
+
+# Each pointwise operation: its text, its own strength, and the strength its arguments need.
+POINT: dict[Op | Low, tuple[str, int, tuple[int, ...]]] = {
+    Op.ADD: ("{} + {}", SUM, (SUM, TERM)),
+    Op.SUB: ("{} - {}", SUM, (SUM, TERM)),
+    Op.MUL: ("{} * {}", TERM, (TERM, UNARY)),
+    Op.DIV: ("{} / {}", TERM, (TERM, UNARY)),
+    Op.NEG: ("-{}", UNARY, (ATOM,)),
+    Op.ABS: ("torch.abs({})", ATOM, (COMPARE,)),
+    Op.SIGMOID: ("torch.sigmoid({})", ATOM, (COMPARE,)),
+    Op.TANH: ("torch.tanh({})", ATOM, (COMPARE,)),
+    Op.RELU: ("torch.relu({})", ATOM, (COMPARE,)),
+    Op.EXP: ("torch.exp({})", ATOM, (COMPARE,)),
+    Op.LOG: ("torch.log({})", ATOM, (COMPARE,)),
+    Op.MAXIMUM: ("torch.maximum({}, {})", ATOM, (COMPARE, COMPARE)),
+    Op.MINIMUM: ("torch.minimum({}, {})", ATOM, (COMPARE, COMPARE)),
+    Op.LESS: ("{} < {}", COMPARE, (SUM, SUM)),
+    Op.LESS_EQUAL: ("{} <= {}", COMPARE, (SUM, SUM)),
+    Op.WHERE: ("torch.where({}, {}, {})", ATOM, (COMPARE, COMPARE, COMPARE)),
+}
+# Everything else a step or a sequence may hold; `_Writer.text` writes these.
+OTHER = frozenset({Op.CONSTANT, Op.MODULES, Op.CONCAT, Op.LAYER_NORM, *Low})
+
+MODULE_OF = '''
+def module_of(width, modules):
+    """Number the module of each unit: module k begins at floor(k * width / modules)."""
+    return (torch.arange(1, width + 1) * modules - 1) // width
+'''
+UPPER_BLOCKS = '''
+def upper_blocks(weight, modules):
+    """Zero the blocks below the diagonal: module k reads only modules k and later."""
+    rows, columns = (module_of(width, modules) for width in weight.shape)
+    return torch.where((rows[:, None] <= columns).to(weight.device), weight, 0)
+'''
+NORMALIZE_VJP = '''
+def normalize_vjp(ct, v, eps):
+    """Cotangent of v under (v - mean) / sqrt(var + eps)."""
+    centred = v - v.mean(-1, keepdim=True)
+    scale = torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)
+    normal = centred * scale
+    inner = (ct * normal).mean(-1, keepdim=True)
+    return scale * (ct - ct.mean(-1, keepdim=True) - normal * inner)
+'''
+# Names that the emitted function needs for itself.
+RESERVED = frozenset(
+    {"torch", "F", "zip", "range", "reversed", "len", "steps", "batch", "reset", "valid", "outputs"}
+    | {"states", "module_of", "upper_blocks", "normalize_vjp", "None", "True", "False"}
+)
+LONGEST = 72  # characters of an expression before it gets a line and a name of its own
+
+
+class TorchLines:
+    """Writes a program's instructions as lines of torch, phase by phase."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.widths = program.widths()
+        self.instrs = {i.name: i for i in program.instrs}
+        self.count = _reads(program)
+        self.phase_of = _phases(program)
+        self.expr: dict[str, tuple[str, int]] = {}  # value -> text and strength where it is read
+        self.taken = set(self.widths) | RESERVED
+        self.helpers: set[str] = set()
+        self.phase = "once"
+        self.prelude: list[str] = []  # lines just before the loop
+        self.transposed: dict[str, str] = {}
+        self.steps: dict[str, str] = {}  # sequence -> its name inside the loop
+
+    # -- names ----------------------------------------------------------------------------
+
+    def var(self, name: str) -> str:
+        return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
+
+    def unique(self, wanted: str) -> str:
+        name, n = wanted, 1
+        while name in self.taken:
+            n += 1
+            name = f"{wanted}{n}"
+        self.taken.add(name)
+        return name
+
+    def read(self, name: str, strength: int = COMPARE) -> str:
+        """Write a value where an operator of the given strength reads it."""
+        if name in self.expr:
+            text, own = self.expr[name]
+            return text if own >= strength else f"({text})"
+        if self.phase == "body" and self.phase_of[name] == "sequence":
+            return self.steps.setdefault(name, self.unique(f"{self.var(name)}_t"))
+        return self.var(name)
+
+    # -- one instruction ------------------------------------------------------------------
+
+    def text(self, instr: Instr) -> tuple[str, int]:
+        op = instr.op
+        if op in POINT:
+            return self.pointwise(instr)
+        if op is Op.CONSTANT:
+            value = float(instr.attr("value"))  # type: ignore[arg-type]
+            return f"{value:g}" if float(f"{value:g}") == value else repr(value), UNARY
+        if op is Op.MODULES:
+            values = instr.attr("values")
+            assert isinstance(values, tuple)
+            self.helpers.add(MODULE_OF)
+            numbers = ", ".join(f"{v:g}" for v in values) + ("," if len(values) == 1 else "")
+            index = f"module_of({instr.width}, {len(values)})"
+            return f"torch.tensor(({numbers}))[{index}].to({self.like()})", ATOM
+        if op in (Op.LAYER_NORM, Low.NORMALIZE):
+            v, *weights = (self.read(arg) for arg in instr.args)
+            rest = f", {', '.join(weights)}" if weights else ""
+            eps = f"eps={instr.attr('eps'):g}"
+            return f"F.layer_norm({v}, ({instr.width},){rest}, {eps})", ATOM
+        if op is Low.NORMALIZE_VJP:
+            self.helpers.add(NORMALIZE_VJP)
+            ct, v = (self.read(arg) for arg in instr.args)
+            return f"normalize_vjp({ct}, {v}, {instr.attr('eps'):g})", ATOM
+        return self.structural(instr), ATOM
+
+    def pointwise(self, instr: Instr) -> tuple[str, int]:
+        template, own, needs = POINT[instr.op]
+        scalars = [self.widths[arg] == 0 for arg in instr.args]
+        args = [self.read(a, need) for a, need in zip(instr.args, needs, strict=True)]
+        if instr.op in (Op.MAXIMUM, Op.MINIMUM) and any(scalars):
+            bound = "min" if instr.op is Op.MAXIMUM else "max"
+            v, limit = args if scalars[1] else reversed(args)
+            return f"torch.clamp({v}, {bound}={limit})", ATOM
+        if instr.op is Op.WHERE and scalars[1] and scalars[2]:
+            return f"torch.where({', '.join(args)}).to({self.like()})", ATOM
+        return template.format(*args), own
+
+    def structural(self, instr: Instr) -> str:
+        op = instr.op
+        if op in PRODUCTS:
+            return self.product(instr, None)
+        if op is Low.SLICE:
+            start, stop = instr.rows
+            return f"{self.read(instr.args[0], ATOM)}[..., {start}:{stop}]"
+        if op is Low.ZEROS:
+            shape = {"body": "batch, ", "sequence": "steps, batch, "}.get(self.phase, "")
+            return f"{self.like(tensor=True)}.new_zeros({shape}{instr.width})"
+        if op is Op.CONCAT:
+            return f"torch.cat(({', '.join(self.read(a) for a in instr.args)}), -1)"
+        if op is Low.STACK:
+            return f"torch.cat(({', '.join(self.read(a) for a in instr.args)}), 0)"
+        if op is Low.TOTAL:
+            return f"{self.read(instr.args[0], ATOM)}.sum((0, 1))"
+        if op is Low.OUTER:
+            a, v = (f"{self.read(arg, ATOM)}.flatten(0, 1)" for arg in instr.args)
+            return f"{a}.t() @ {v}"
+        if op is Low.UPPER_BLOCKS:
+            self.helpers |= {MODULE_OF, UPPER_BLOCKS}
+            return f"upper_blocks({self.read(instr.args[0])}, {instr.attr('modules')})"
+        raise UnsupportedOp(f"reference: no text for {op}")
+
+    def rows_of(self, matrix: str) -> int:
+        """Count the rows of a matrix, also of one that the adjoint computes."""
+        for p in self.program.params:
+            if p.name == matrix:
+                return p.rows
+        instr = self.instrs[matrix]
+        if instr.op is Low.OUTER:
+            return self.widths[instr.args[0]]
+        if instr.op is Low.STACK:
+            return sum(self.rows_of(arg) for arg in instr.args)
+        return self.rows_of(instr.args[0])
+
+    def product(self, instr: Instr, addend: str | None) -> str:
+        """Write a product, with the value that is added to it, as one operation."""
+        v, weight, *bias = instr.args
+        start, stop = instr.rows
+        rows = "" if (start, stop) == (0, self.rows_of(weight)) else f"[{start}:{stop}]"
+        if instr.op is Low.PRODUCT_T:
+            matrix = self.var(weight) + rows
+            if addend is None:
+                return f"{self.read(v, TERM)} @ {matrix}"
+            return f"torch.addmm({addend}, {self.read(v)}, {matrix})"
+        if self.phase == "sequence":
+            rest = f", {self.read(bias[0])}" if bias else ""
+            return f"F.linear({self.read(v)}, {self.var(weight)}{rows}{rest})"
+        matrix = self.transposed.get(weight + rows)
+        if matrix is None:
+            matrix = self.unique(f"{self.var(weight)}_T")
+            self.transposed[weight + rows] = matrix
+            self.prelude.append(f"{matrix} = {self.var(weight)}{rows}.t()")
+        if bias and addend is None:
+            addend, bias = self.read(bias[0]), []
+        text = f"{self.read(v, TERM)} @ {matrix}"
+        if addend is not None:
+            text = f"torch.addmm({addend}, {self.read(v)}, {matrix})"
+        return f"{text} + {self.read(bias[0], TERM)}" if bias else text
+
+    def like(self, tensor: bool = False) -> str:
+        """Name a tensor whose dtype and device new ones take."""
+        first = [*self.program.params, *self.program.states][0].name
+        return self.var(first)
+
+    # -- a list of instructions -----------------------------------------------------------
+
+    def lines(self, phase: str, instrs: tuple[Instr, ...]) -> list[str]:
+        """Write one phase, small expressions folded into where they are read."""
+        self.phase = phase
+        made: list[str] = []
+        cut: set[str] = set()
+        here = {i.name for i in instrs}
+        for instr in instrs:
+            if instr.name in cut:
+                continue
+            family = self.family(instr, instrs)
+            if family:
+                cut.update(i.name for i in family)
+                made.append(self.unpack(family))
+                continue
+            if instr.op in PRODUCTS and self.waits(instr, instrs):
+                continue
+            fused = self.fused(instr, here)
+            text, strength = (fused, ATOM) if fused else self.text(instr)
+            if instr.op is Op.CONSTANT or self.folds(instr, text, here):
+                self.expr[instr.name] = (text, strength)
+            else:
+                made.append(f"{self.var(instr.name)} = {text}")
+        return made
+
+    def folds(self, instr: Instr, text: str, here: set[str]) -> bool:
+        """Tell whether a value is small and read once, in its own phase: it needs no name."""
+        once = self.count[instr.name] == 1 and instr.name not in self.program.names.values()
+        readers = [i for i in self.program.instrs if instr.name in i.args]
+        local = len(readers) == 1 and readers[0].name in here
+        plain = local and readers[0].op not in (Low.SLICE, Low.PRODUCT, Low.PRODUCT_T)
+        return once and plain and instr.op in POINT and len(text) <= LONGEST
+
+    def waits(self, instr: Instr, instrs: tuple[Instr, ...]) -> bool:
+        """Tell whether a product can be fused with the one addition that reads it."""
+        if self.phase != "body" or self.count[instr.name] != 1 or len(instr.args) == 3:
+            return False
+        reader = next((i for i in instrs if instr.name in i.args), None)
+        if reader is None or reader.op is not Op.ADD or instr.name in self.program.names.values():
+            return False
+        other = next((a for a in reader.args if a != instr.name), instr.name)
+        order = [i.name for i in instrs if i.op in PRODUCTS]
+        both = other in order  # of two products, the later one takes up the earlier
+        late = both and order.index(other) < order.index(instr.name)
+        return self.widths[other] == instr.width and (late or not both)
+
+    def fused(self, instr: Instr, here: set[str]) -> str | None:
+        if instr.op is not Op.ADD or self.phase != "body":
+            return None
+        for product, other in (instr.args, instr.args[::-1]):
+            made = self.instrs.get(product)
+            if made is None or product not in here or made.op not in PRODUCTS:
+                continue
+            if self.waits(made, self.program.body):
+                return self.product(made, self.read(other))
+        return None
+
+    def family(self, instr: Instr, instrs: tuple[Instr, ...]) -> list[Instr]:
+        """Find the slices that together tile the value that a slice is cut from."""
+        if instr.op is not Low.SLICE:
+            return []
+        source = instr.args[0]
+        parts = {i.rows: i for i in instrs if i.op is Low.SLICE and i.args == (source,)}
+        tiles, at = [], 0
+        for rows in sorted(parts):
+            if rows[0] != at:
+                return []
+            tiles.append(parts[rows])
+            at = rows[1]
+        return tiles if len(tiles) > 1 and at == self.widths[source] else []
+
+    def unpack(self, family: list[Instr]) -> str:
+        names = ", ".join(self.var(i.name) for i in family)
+        source = self.read(family[0].args[0], ATOM)
+        sizes = [i.width for i in family]
+        if len(set(sizes)) == 1:
+            return f"{names} = {source}.chunk({len(sizes)}, -1)"
+        return f"{names} = {source}.split(({', '.join(map(str, sizes))}), -1)"
+
+
+def _reads(program: Program) -> Counter[str]:
+    count = Counter(arg for i in program.instrs for arg in i.args)
+    count.update(c.next for c in program.states)
+    count.update(v for _, v in (*program.outputs, *program.results))
+    count.update(program.residuals)
+    return count
+
+
+def _phases(program: Program) -> dict[str, str]:
+    phases = dict.fromkeys((p.name for p in program.params), "once")
+    phases |= dict.fromkeys((i.name for i in program.once), "once")
+    phases |= dict.fromkeys((p.name for p in program.inputs), "sequence")
+    phases |= dict.fromkeys((i.name for i in program.hoisted), "sequence")
+    phases |= dict.fromkeys((c.name for c in program.states), "state")
+    phases |= dict.fromkeys((i.name for i in program.body), "body")
+    return phases | dict.fromkeys((i.name for i in program.after), "sequence")

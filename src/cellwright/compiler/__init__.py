@@ -14,10 +14,16 @@ from cellwright.compiler.widen import widen
 from cellwright.language.graph import Graph
 
 
-def lower(graph: Graph, sizes: Mapping[str, int], with_bias: bool = True) -> Program:
-    """Compile a cell for given widths: build, simplify, pack, hoist, widen, stage, rename."""
-    program = simplify(build(graph, sizes, with_bias))
-    return rename(stage(simplify(widen(hoist(pack(program))))))
+def lower(
+    graph: Graph, sizes: Mapping[str, int], with_bias: bool = True, *, wide: bool = True
+) -> Program:
+    """Compile a cell for given widths: build, simplify, pack, hoist, widen, stage, rename.
+
+    Without `wide` each gate keeps an operation of its own: machine code reads a gate's units one
+    vector at a time and gains nothing from wider ones.
+    """
+    program = hoist(pack(simplify(build(graph, sizes, with_bias))))
+    return rename(stage(simplify(widen(program) if wide else program)))
 
 
 __all__ = [

@@ -117,7 +117,7 @@ class _Builder:
         if node.op is Op.BIAS:
             place = self.places.get((index, "bias"))
             if place is None:  # a layer without biases
-                return self._emit(node.name, Op.CONSTANT, (), SCALAR, value=0.0)
+                return self._emit(node.name, Low.ZEROS, (), width)
             return self._rows(node.name, place)
         operand = self.value[node.args[0]]
         if node.op is Op.LAYER_NORM:

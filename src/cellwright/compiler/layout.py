@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cellwright.compiler.program import Block, Param
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
-from cellwright.language.ops import PARAMETRIC, POINTWISE, Op
+from cellwright.language.ops import PARAMETRIC, Op
 
 SPELLING = {Op.ADD: "{}+{}", Op.SUB: "{}-{}", Op.MUL: "{}*{}", Op.DIV: "{}/{}", Op.NEG: "-{}"}
 
@@ -109,6 +109,9 @@ def _bias_tag(graph: Graph, index: int, node: Node) -> str:
     return f"_{first.attr('tag') or _tag(graph, first.args[0])}" if first.op is Op.LINEAR else ""
 
 
+LONGEST = 40  # characters of a value's spelling; past that it is `etc`
+
+
 def spelling(graph: Graph, index: int, depth: int = 0) -> str:
     """Name a value as its equation would: its own name, or the arithmetic that makes it."""
     node = graph.nodes[index]
@@ -116,14 +119,13 @@ def spelling(graph: Graph, index: int, depth: int = 0) -> str:
         return node.name
     if node.op is Op.CONSTANT:
         return f"{node.attr('value'):g}"
-    if depth > 3:
+    if depth > 3 or len(node.args) > LONGEST:
         return "etc"
     args = [spelling(graph, arg, depth + 1) for arg in node.args]
+    text = f"{node.op}({','.join(args)})" if args else str(node.op)
     if node.op in SPELLING:
-        return SPELLING[node.op].format(*args)
-    if node.op in POINTWISE or node.args:
-        return f"{node.op}({','.join(args)})"
-    return str(node.op)
+        text = SPELLING[node.op].format(*args)
+    return text if len(text) <= LONGEST else "etc"
 
 
 def _keys(graph: Graph, weights: list[tuple[int, str]]) -> dict[tuple[int, str], str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cellwright.language.graph import Attribute
-from cellwright.language.ops import POINTWISE, Op
+from cellwright.language.ops import ARITY, POINTWISE, Op
 
 
 class Low(StrEnum):
@@ -17,7 +17,7 @@ class Low(StrEnum):
     TOTAL = "total"  # (v) -> sum over T, B of v: a vector
     STACK = "stack"  # (W, V, ...) -> the rows of W above those of V
     SLICE = "slice"  # (v; start, stop) -> v[..., start:stop]
-    ZEROS = "zeros"  # (; width) -> a vector of zeros
+    ZEROS = "zeros"  # (; width[, rows]) -> a vector of zeros; `rows`: a parameter's, 0 its vector
     UPPER_BLOCKS = "upper_blocks"  # (W; modules) -> W, the blocks below its diagonal zero
     NORMALIZE = "normalize"  # (v) -> (v - mean v) / sqrt(var v + eps)
     NORMALIZE_VJP = "normalize_vjp"  # (ct, v) -> cotangent of v
@@ -220,8 +220,8 @@ def verify(program: Program) -> Program:
         if carry.next not in step or widths[carry.next] not in (carry.width, SCALAR):
             raise ProgramError(f"{program.name}: state {carry.name} has no next of its width")
     for name, value in program.outputs:
-        if value not in step:
-            raise ProgramError(f"{program.name}: output {name} = {value} is not computed")
+        if value not in step or not widths[value]:
+            raise ProgramError(f"{program.name}: output {name} = {value} is not a vector of a step")
     for value in program.residuals:
         if value not in step:
             raise ProgramError(f"{program.name}: residual {value} is not computed")
@@ -243,12 +243,24 @@ def _verify_phase(
         missing = [arg for arg in instr.args if arg not in known]
         if missing:
             raise ProgramError(f"{place}: reads {', '.join(missing)} before it is computed")
-        if instr.op in POINTWISE:
-            found = {widths[arg] for arg in instr.args} - {SCALAR}
-            if len(found) > 1 or (found and found != {instr.width}):
-                raise ProgramError(f"{place}: widths {sorted(found)} do not agree")
-        if instr.op is Low.SLICE:
-            start, stop = instr.rows
-            if not 0 <= start < stop <= widths[instr.args[0]] or stop - start != instr.width:
-                raise ProgramError(f"{place}: out of range")
+        _verify_widths(place, instr, [widths[arg] for arg in instr.args])
         known.add(instr.name)
+
+
+def _verify_widths(place: str, instr: Instr, of: list[int]) -> None:
+    """Check an instruction against the widths of its arguments."""
+    if instr.op in POINTWISE:
+        found = set(of) - {SCALAR}
+        if len(of) != ARITY[Op(instr.op)] or len(found) > 1 or (found and found != {instr.width}):
+            raise ProgramError(f"{place}: widths {sorted(of)} do not agree")
+    if instr.op is Op.CONCAT and (sum(of) != instr.width or SCALAR in of):
+        raise ProgramError(f"{place}: parts of widths {of}")
+    if instr.op in (Low.SLICE, *PRODUCTS):
+        start, stop = instr.rows
+        cut = of[0] if instr.op is Low.PRODUCT_T else instr.width
+        if not 0 <= start < stop or stop - start != cut:
+            raise ProgramError(f"{place}: out of range")
+    if instr.op is Low.SLICE and instr.rows[1] > of[0]:
+        raise ProgramError(f"{place}: out of range")
+    if instr.op in PRODUCTS and of[1] != (of[0] if instr.op is Low.PRODUCT else instr.width):
+        raise ProgramError(f"{place}: the matrix has {of[1]} columns")

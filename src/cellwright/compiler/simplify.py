@@ -7,7 +7,7 @@ from typing import Any
 
 from cellwright.compiler.program import SCALAR, Instr, Low, Program, Stage, verify
 from cellwright.language.graph import Attribute
-from cellwright.language.ops import POINTWISE, Op
+from cellwright.language.ops import Op
 
 FOLD: dict[Op, Callable[..., Any]] = {
     Op.ADD: lambda a, b: a + b,
@@ -23,6 +23,14 @@ FOLD: dict[Op, Callable[..., Any]] = {
     Op.LOG: math.log,
     Op.MAXIMUM: max,
     Op.MINIMUM: min,
+}
+
+# The number that changes nothing on the right, and whether it may stand on the left too.
+NEUTRAL: dict[Op | Low, tuple[float, bool]] = {
+    Op.ADD: (0.0, True),
+    Op.SUB: (0.0, False),
+    Op.MUL: (1.0, True),
+    Op.DIV: (1.0, False),
 }
 
 
@@ -73,7 +81,7 @@ def _rewrite(
     cuts: dict[str, Instr] = {}
     for old in instrs:
         instr = replace(old, args=tuple(same.get(arg, arg) for arg in old.args))
-        instr = _fold(instr, constants)
+        instr = _fold(instr, widths, constants)
         equal = _identity(instr, widths, constants) or _rejoined(instr, widths, cuts)
         key = (instr.op, instr.args, instr.width, instr.attrs)
         if equal is None:
@@ -88,13 +96,16 @@ def _rewrite(
             value = instr.attr("value")
             assert isinstance(value, float)
             constants[instr.name] = value
+        if instr.op is Low.ZEROS:
+            constants[instr.name] = 0.0
         kept.append(instr)
     return tuple(kept)
 
 
-def _fold(instr: Instr, constants: dict[str, float]) -> Instr:
-    """Compute an operation whose arguments are all constants."""
-    if instr.op not in FOLD or not all(arg in constants for arg in instr.args):
+def _fold(instr: Instr, widths: dict[str, int], constants: dict[str, float]) -> Instr:
+    """Compute an operation whose arguments are all numbers."""
+    numbers = all(arg in constants and widths[arg] == SCALAR for arg in instr.args)
+    if instr.op not in FOLD or not numbers:
         return instr
     try:
         value = float(FOLD[instr.op](*(constants[arg] for arg in instr.args)))  # type: ignore[index]
@@ -108,17 +119,13 @@ def _identity(instr: Instr, widths: dict[str, int], constants: dict[str, float])
     """Name the argument that an operation returns unchanged, if it does."""
     if instr.op is Low.SLICE and instr.width == widths[instr.args[0]]:
         return instr.args[0]
-    if len(instr.args) != 2 or instr.op not in POINTWISE:
+    if instr.op not in NEUTRAL:
         return None
     a, b = instr.args
-    left, right = constants.get(a), constants.get(b)
-    if instr.op is Op.ADD:
-        return a if right == 0 else b if left == 0 else None
-    if instr.op is Op.MUL:
-        return a if right == 1 else b if left == 1 else None
-    if (instr.op is Op.SUB and right == 0) or (instr.op is Op.DIV and right == 1):
+    neutral, swaps = NEUTRAL[instr.op]
+    if constants.get(b) == neutral and widths[a] == instr.width:
         return a
-    return None
+    return b if swaps and constants.get(a) == neutral and widths[b] == instr.width else None
 
 
 def _rejoined(instr: Instr, widths: dict[str, int], cuts: dict[str, Instr]) -> str | None:

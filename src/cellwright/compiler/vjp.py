@@ -16,7 +16,6 @@ from cellwright.compiler.program import (
     Low,
     Port,
     Program,
-    ProgramError,
     Stage,
     verify,
 )
@@ -40,13 +39,14 @@ SAVED = frozenset({Op.SIGMOID, Op.TANH, Op.EXP, Op.LOG, Op.DIV})
 class Adjoint:
     """A Program that also emits its residuals, and the Program of its gradients.
 
-    `backward` reads the residuals, the cotangent `ct_y` of each output y, and the inputs under
-    their own names; its carries `ct_h` start from the cotangents of the final states and end as
+    `backward` reads the residuals, the cotangent of each output, and the inputs under their own
+    names; its carries `ct_h` start from the cotangents of the final states and end as
     those of the start states; its results are the gradients of inputs and parameters, by name.
     """
 
     forward: Program
     backward: Program
+    cotangents: tuple[str, ...]  # the input of `backward` for each output of the cell
 
     @property
     def residuals(self) -> tuple[str, ...]:
@@ -99,6 +99,7 @@ class _Builder:
         self.target = self.body
         self.copied: set[str] = set()
         self.ports: dict[str, Port] = {}
+        self.cotangents: list[str] = []
 
     # -- emitting -------------------------------------------------------------------------
 
@@ -209,9 +210,9 @@ class _Builder:
         at = 0
         for start, stop in [*ranges, (rows, rows)]:
             if start > at:
-                if matrix:
-                    raise ProgramError(f"{self.program.name}: rows {at}:{start} of {name} unused")
-                parts.append(self.emit(Low.ZEROS, (), start - at))
+                columns = self.widths[name] if matrix else start - at
+                shape = (("rows", (start - at) * matrix),) if self.home[name] == "once" else ()
+                parts.append(self.emit(Low.ZEROS, (), columns, shape))
             if stop > start:
                 parts.append(by_range[start, stop])
             at = stop
@@ -261,14 +262,14 @@ class _Builder:
 
     def build(self) -> Adjoint:
         program = self.program
+        starts = {carry.name: self.fresh(f"ct_{carry.name}") for carry in program.states}
         for name, value in program.outputs:
-            self.ports[f"ct_{name}"] = Port(self._port(name), self.widths[value])
-            self.contribute(value, Term(self, self._port(name), self.widths[value]))
-        starts = {}
+            port = Port(self.fresh(f"ct_{name.replace('.', '_')}"), self.widths[value])
+            self.cotangents.append(port.name)
+            self.ports[port.name] = port
+            self._arrive(value, Term(self, port.name, port.width))
         for carry in program.states:
-            starts[carry.name] = self.fresh(f"ct_{carry.name}")
-            if self._differentiable(carry.next):
-                self.contribute(carry.next, Term(self, starts[carry.name], carry.width))
+            self._arrive(carry.next, Term(self, starts[carry.name], carry.width))
         for instr in reversed(program.body):
             self._step_back(instr)
         carries = []
@@ -285,8 +286,11 @@ class _Builder:
                 results.append((item.name, ct.name))
         return self._finish(tuple(carries), tuple(results))
 
-    def _port(self, output: str) -> str:
-        return f"ct_{output.replace('.', '_')}"
+    def _arrive(self, value: str, ct: Term) -> None:
+        """Start from the cotangent of an output or of a state's next value."""
+        if self._differentiable(value):
+            once = self.home[value] == "once"
+            self.contribute(value, self.emit(Low.TOTAL, (ct,), ct.width) if once else ct)
 
     def _step_back(self, instr: Instr) -> None:
         ct = self.cotangent(instr.name)
@@ -308,13 +312,8 @@ class _Builder:
         )
         backward = stage(simplify(verify(backward)))
         read = {arg for i in backward.instrs for arg in i.args} | {v for _, v in backward.results}
-        kept = tuple(
-            p.name
-            for p in program.inputs + tuple(backward.inputs)
-            if p.name in read and p.name in self.home and p.name not in self._input_names()
-        )
+        ports = tuple(p for p in backward.inputs if p.name in read.union(self.cotangents))
+        given = {p.name for p in program.inputs}
+        kept = tuple(p.name for p in ports if p.name in self.home and p.name not in given)
         forward = verify(replace(program, residuals=kept))
-        return Adjoint(forward, backward)
-
-    def _input_names(self) -> set[str]:
-        return {p.name for p in self.program.inputs}
+        return Adjoint(forward, replace(backward, inputs=ports), tuple(self.cotangents))

@@ -96,7 +96,12 @@ class Site:
 
 
 def _half_at_a_tie(site: Site, mine: Term, other: Term) -> Term:
-    """The gradient of max for its larger argument; like torch, half each where they are equal."""
+    """The gradient of max for its larger argument; like torch, half each where they are equal.
+
+    Against a number there is no other half: torch's clamp passes all of it on.
+    """
+    if not other.width:
+        return site.pick(mine < other, 0.0, site.ct)
     return site.pick(mine < other, 0.0, site.pick(other < mine, site.ct, site.ct * 0.5))
 
 

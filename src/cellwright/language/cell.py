@@ -143,7 +143,8 @@ class _Order:
         name = self.body.names.get(id(expr))
         if isinstance(expr, Input | State) and name is None:
             raise CellError(
-                f"{self.cell}.{equation}: reads an input or state that has no name in this cell"
+                f"{self.cell}.{equation} ({self.body.lines.get(equation or '', '?')}): reads "
+                f"{type(expr).__name__}() that has no name in this cell; declare it in this one"
             )
         owner = (name or equation) if expr.op in PARAMETRIC else None
         if expr.op is Op.STATE or expr.op is Op.INPUT:

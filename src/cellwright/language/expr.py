@@ -23,14 +23,16 @@ class Body(dict[str, object]):
         self.lines: dict[str, str] = {}
 
     def __setitem__(self, key: str, value: object) -> None:
-        if isinstance(value, Expr):
+        if isinstance(value, Expr) and key != "outputs":
             self.bind(key, value, sys._getframe(1))
         super().__setitem__(key, value)
 
     def bind(self, name: str, expr: "Expr", frame: FrameType | None) -> None:
         """Note that an equation gives `expr` the name `name`."""
         if name in self.lines:
-            fail(f"{name}: bound twice (first at {self.lines[name]})")
+            held = isinstance(self.get(name), State)
+            hint = f"; a state's new value is {name}.next = ..." if held else ""
+            fail(f"{name}: bound twice (first at {self.lines[name]}){hint}")
         if id(expr) in self.names:
             fail(f"{name}: is the same value as {self.names[id(expr)]}; one value has one name")
         self.lines[name] = _line(frame)
@@ -64,6 +66,8 @@ class Expr:
     """A value of one step. Made by the words below and by arithmetic; never changed."""
 
     __slots__ = ("args", "attrs", "op", "width")
+    __array_ufunc__ = None  # numpy leaves arithmetic with an Expr to the Expr
+    __hash__ = object.__hash__
 
     def __init__(
         self,
@@ -119,14 +123,35 @@ class Expr:
     def __ge__(self, other: object) -> "Expr":
         return Expr(Op.LESS_EQUAL, (as_expr(other), self))
 
+    def __repr__(self) -> str:
+        body, _ = _body()
+        name = body.names.get(id(self)) if body else None
+        return name or f"{self.op}(...)"
+
     def __bool__(self) -> bool:
-        fail("an equation has no truth value while it is written; choose with where(a < b, p, q)")
+        fail(
+            "an equation has no truth value while it is written; choose with where(a < b, p, q), "
+            "maximum(a, b) or minimum(a, b)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        fail("== and != are not in the language; compare with <, <=, > or >=")
 
     def __iter__(self) -> NoReturn:
         fail("a value cannot be unpacked; split(value, n) gives n equal parts")
 
+    def __getitem__(self, index: object) -> NoReturn:
+        fail("a value cannot be indexed; split(value, n) gives n equal parts")
+
     def __pow__(self, other: object) -> "Expr":
         fail("** is not in the language; write the product out, or exp(n * log(v))")
+
+    __rpow__ = __pow__
+
+    def __matmul__(self, other: object) -> "Expr":
+        fail("@ is not in the language; linear(v) and affine(v, w) have matrices of their own")
+
+    __rmatmul__ = __matmul__
 
 
 class Input(Expr):
@@ -164,8 +189,10 @@ class State(Expr):
         if body is None:
             fail("a state's next value is part of its cell and cannot be set from outside")
         name = f"{self._name()}.next"
+        if id(self) not in body.names or (self._next is not None and name not in body.lines):
+            fail(f"{name}: the state belongs to another cell; this one needs a State() of its own")
         if self._next is not None:
-            fail(f"{name}: bound twice (first at {body.lines.get(name, '?')})")
+            fail(f"{name}: bound twice (first at {body.lines[name]})")
         expr = as_expr(value)
         self._next = expr
         if id(expr) in body.names:  # h.next = m: the value keeps its own name
@@ -210,10 +237,14 @@ def linear(
     first part of the stored parameter's name (`hr` gives `weight_hr_l0`).
     """
     attrs: dict[str, Attribute] = {}
+    if isinstance(width, Expr):
+        fail("linear takes one vector; affine(v, w) and linear(v) + linear(w) take several")
     if upper_blocks is not None:
         if isinstance(upper_blocks, bool) or not 1 <= upper_blocks <= MOST_MODULES:
             fail(f"upper_blocks lies between 1 and {MOST_MODULES}, got {upper_blocks!r:.40}")
         attrs["upper_blocks"] = upper_blocks
+    if name is not None and not isinstance(name, str):
+        fail(f"linear: name is a text, got {name!r:.40}")
     if name is not None:
         attrs["tag"] = name
     return Expr(Op.LINEAR, (_vector("linear", v),), _width(width), **attrs)
@@ -272,7 +303,8 @@ def modules(*values: float, width: Width | int | str = HIDDEN) -> Expr:
 
 def _vector(word: str, v: object) -> Expr:
     if not isinstance(v, Expr):
-        fail(f"{word} needs a vector of the cell, got {v!r:.60}")
+        made = f"; write {v.__name__}()" if isinstance(v, type) and issubclass(v, Expr) else ""
+        fail(f"{word} needs a vector of the cell, got {v!r:.60}{made}")
     return v
 
 
@@ -313,4 +345,6 @@ def minimum(a: Expr | float, b: Expr | float) -> Expr:
 
 def where(condition: Expr, a: Expr | float, b: Expr | float) -> Expr:
     """`a` where the comparison holds, `b` elsewhere, unit by unit."""
-    return Expr(Op.WHERE, (_vector("where", condition), as_expr(a), as_expr(b)))
+    if not isinstance(condition, Expr):
+        fail(f"where needs a comparison of the cell's values first, got {condition!r:.60}")
+    return Expr(Op.WHERE, (condition, as_expr(a), as_expr(b)))

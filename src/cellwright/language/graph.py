@@ -1,8 +1,9 @@
 """The graph of a cell: what a declaration means, as plain data that checks itself."""
 
+import functools
 import keyword
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cellwright.language.errors import CellError
@@ -12,6 +13,7 @@ from cellwright.language.width import HIDDEN, Width
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 LARGEST_GRAPH = 10_000
 MOST_MODULES = 4096
+MOST_NESTED = 200  # operations inside one another without a name between them
 
 Attribute = int | float | str | tuple[float, ...]
 
@@ -96,29 +98,48 @@ def checked(graph: Graph) -> Graph:
         raise CellError(f"{graph.cell}: {len(graph.nodes)} operations, at most {LARGEST_GRAPH}")
     _check_names(graph)
     nodes: list[Node] = []
+    nested: list[int] = []
+    changing: set[int] = set()  # values that an input or a state feeds
     for index, node in enumerate(graph.nodes):
-        place = _place(graph, index)
+        place = functools.partial(_place, graph, index)
         _check_args(place, index, node)
+        if node.op in (Op.INPUT, Op.STATE) or changing.intersection(node.args):
+            changing.add(index)
+        elif node.op is Op.LINEAR:
+            raise CellError(f"{place()}: linear of what depends on no input or state; use bias()")
         width = node.width if node.op in LEAVES else _width(place, node, nodes)
         nodes.append(replace(node, width=width))
+        nested.append(0 if node.name else 1 + max((nested[arg] for arg in node.args), default=0))
+        if nested[-1] > MOST_NESTED:
+            raise CellError(f"{place()}: over {MOST_NESTED} operations deep; name some parts of it")
     graph = replace(graph, nodes=tuple(nodes))
     _check_states(graph)
     _check_used(graph)
     return graph
 
 
+Place = Callable[[], str]  # called when there is something to say of it
+
+
 def _place(graph: Graph, index: int) -> str:
     """Name the equation that a node belongs to, with its line where that is known."""
+    users: dict[int, list[int]] = {}
+    for user, node in enumerate(graph.nodes):
+        for arg in node.args:
+            users.setdefault(arg, []).append(user)
     seen, front = {index}, [index]
-    while front:  # the nearest named value that contains it
-        at = front.pop(0)
+    for at in front:  # the nearest named value that contains it
         name = graph.nodes[at].name or graph.nodes[at].owner
         if name:
-            where = graph.lines.get(name)
-            return f"{graph.cell}.{name}" + (f" ({where})" if where else "")
-        front += [k for k in graph.users(at) if k not in seen]
-        seen.update(front)
+            return _named(graph, name)
+        front += [user for user in users.get(at, ()) if user not in seen]
+        seen.update(users.get(at, ()))
     return graph.cell
+
+
+def _named(graph: Graph, name: str) -> str:
+    where = graph.lines.get(name)
+    return f"{graph.cell}.{name}" + (f" ({where})" if where else "")
 
 
 def is_name(text: str) -> bool:
@@ -136,43 +157,56 @@ def _check_names(graph: Graph) -> None:
         raise CellError(f"{graph.cell!r:.60} cannot name a cell: letters, digits and _, at most 32")
     seen: set[str] = set()
     states = set(graph.state_names)
-    for node in graph.nodes:
+    nexts = {f"{state.name}.next": state.next for state in graph.states}
+    for index, node in enumerate(graph.nodes):
         if node.name is None:
+            if node.op in (Op.INPUT, Op.STATE):
+                raise CellError(f"{graph.cell}: one {node.op} has no name")
             continue
         stem, dot, tail = node.name.partition(".")
         next_of_state = bool(dot) and tail == "next" and stem in states
         if not (next_of_state or is_name(node.name)):
+            where = f" ({graph.lines[node.name]})" if node.name in graph.lines else ""
             raise CellError(
-                f"{graph.cell}: {node.name!r:.60} cannot name an equation: letters, digits and "
-                "_ after a letter, at most 32 characters, no keyword, no _ at the end"
+                f"{graph.cell}{where}: {node.name!r:.60} cannot name an equation: letters, digits "
+                "and _ after a letter, at most 32 characters, no keyword, no _ at the end"
             )
         if node.name in seen:
             raise CellError(f"{graph.cell}.{node.name}: bound twice")
+        if nexts.get(node.name, index) != index:
+            raise CellError(f"{graph.cell}.{node.name}: not what its state takes next")
         seen.add(node.name)
+    for node in graph.nodes:
+        if (node.op in PARAMETRIC or node.owner) and node.owner not in seen:
+            raise CellError(f"{graph.cell}: a {node.op} that belongs to no equation")
 
 
-def _check_args(place: str, index: int, node: Node) -> None:
-    arity = ARITY[node.op]
-    if (arity is None and len(node.args) < 2) or (arity is not None and len(node.args) != arity):
-        wanted = "two or more" if arity is None else str(arity)
-        raise CellError(f"{place}: {node.op} takes {wanted} arguments, got {len(node.args)}")
+def _check_args(place: Place, index: int, node: Node) -> None:
+    arity, count = ARITY[node.op], len(node.args)
+    if not 2 <= count <= MOST_MODULES if arity is None else count != arity:
+        wanted = f"2 to {MOST_MODULES}" if arity is None else str(arity)
+        raise CellError(f"{place()}: {node.op} takes {wanted} arguments, got {count}")
     if any(not 0 <= arg < index for arg in node.args):
-        raise CellError(
-            f"{place}: {node.op} reads a value that is not computed before it (a cycle)"
-        )
-    if node.op in LEAVES - {Op.CONSTANT} and node.width is None:
-        raise CellError(f"{place}: {node.op} needs a width")
+        raise CellError(f"{place()}: {node.op} reads a value not computed before it (a cycle)")
+    if node.op in LEAVES and (node.width is None) != (node.op is Op.CONSTANT):
+        wanted = "has no" if node.op is Op.CONSTANT else "needs a"
+        raise CellError(f"{place()}: a {node.op} {wanted} width")
+    for key in ("tag", "beside"):
+        tag = node.attr(key, "x")
+        if not (isinstance(tag, str) and NAME.fullmatch(tag)):
+            raise CellError(
+                f"{place()}: a part of a parameter's name is letters, digits and _ after a "
+                f"letter, at most 32, got {tag!r:.60}"
+            )
 
 
-def _width(place: str, node: Node, before: Sequence[Node]) -> Width | None:
+def _width(place: Place, node: Node, before: Sequence[Node]) -> Width | None:
     """Infer a node's width from its arguments' widths."""
     widths = [before[arg].width for arg in node.args]
     if node.op in (Op.LINEAR, Op.BIAS):
-        if node.op is Op.LINEAR and widths[0] is None:
-            raise CellError(f"{place}: linear needs a vector, got a constant")
         return node.width or HIDDEN
     if node.op in (Op.DIAGONAL, Op.LAYER_NORM, Op.PART, Op.CONCAT) and None in widths:
-        raise CellError(f"{place}: {node.op} needs a vector, got a constant")
+        raise CellError(f"{place()}: {node.op} needs a vector, got a constant")
     if node.op is Op.PART:
         return _part_width(place, node, widths[0])
     if node.op is Op.CONCAT:
@@ -183,35 +217,37 @@ def _width(place: str, node: Node, before: Sequence[Node]) -> Width | None:
     if node.op in POINTWISE:
         _check_conditions(place, node, before)
         known = [w for w in widths if w is not None]
+        if not known:
+            raise CellError(f"{place()}: {node.op} of numbers alone; write the number it makes")
         if any(w != known[0] for w in known):
             raise CellError(
-                f"{place}: {node.op} joins widths {' and '.join(str(w) for w in known)}; "
+                f"{place()}: {node.op} joins widths {' and '.join(str(w) for w in known)}; "
                 "pointwise operations need equal widths"
             )
-        return known[0] if known else None
+        return known[0]
     return widths[0]
 
 
-def _check_conditions(place: str, node: Node, before: Sequence[Node]) -> None:
+def _check_conditions(place: Place, node: Node, before: Sequence[Node]) -> None:
     """A truth value goes into the condition of `where` and nowhere else."""
     for position, arg in enumerate(node.args):
         is_truth = before[arg].op in COMPARISONS
         wants_truth = node.op is Op.WHERE and position == 0
         if wants_truth and not is_truth:
-            raise CellError(f"{place}: where needs a comparison first, got {before[arg].op}")
+            raise CellError(f"{place()}: where needs a comparison first, got {before[arg].op}")
         if is_truth and not wants_truth:
-            raise CellError(f"{place}: a comparison can only be the condition of where")
+            raise CellError(f"{place()}: a comparison can only be the condition of where")
 
 
-def _part_width(place: str, node: Node, whole: Width | None) -> Width | None:
+def _part_width(place: Place, node: Node, whole: Width | None) -> Width | None:
     index, parts = node.attr("index"), node.attr("of")
     if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
         raise CellError(
-            f"{place}: a part needs 0 <= index < of, got {index!r:.40} of {parts!r:.40}"
+            f"{place()}: a part needs 0 <= index < of, got {index!r:.40} of {parts!r:.40}"
         )
     width = whole.divided(parts) if whole else None
     if width is None:
-        raise CellError(f"{place}: cannot split width {whole} into {parts} equal parts")
+        raise CellError(f"{place()}: cannot split width {whole} into {parts} equal parts")
     return width
 
 
@@ -220,19 +256,21 @@ def _check_states(graph: Graph) -> None:
         raise CellError(f"{graph.cell}: no output")
     for state in graph.states:
         leaf, after = graph.nodes[state.leaf], graph.nodes[state.next]
+        place = _named(graph, f"{state.name}.next")
         if leaf.op is not Op.STATE:
             raise CellError(f"{graph.cell}.{state.name}: not a State")
         if after.op in COMPARISONS:
-            raise CellError(f"{graph.cell}.{state.name}.next: a state cannot hold a truth value")
+            raise CellError(f"{place}: a state cannot hold a truth value")
         if after.width is not None and after.width != leaf.width:
             raise CellError(
-                f"{graph.cell}.{state.name}.next: the state has width {leaf.width}, "
-                f"its next value {after.width}"
+                f"{place}: the state has width {leaf.width}, its next value {after.width}"
             )
     for index in graph.outputs:
         node = graph.nodes[index]
         if not node.name or node.width is None or node.op in COMPARISONS:
             raise CellError(f"{graph.cell}: an output must be a named vector")
+    if len(set(graph.outputs)) != len(graph.outputs):
+        raise CellError(f"{graph.cell}: outputs {', '.join(graph.output_names)}: one of them twice")
 
 
 def _check_used(graph: Graph) -> None:
@@ -244,13 +282,7 @@ def _check_used(graph: Graph) -> None:
         if at not in alive:
             alive.add(at)
             front += graph.nodes[at].args
-    for index, node in enumerate(graph.nodes):
-        if index in alive or node.op is Op.STATE:
-            continue
-        if node.name:
-            raise CellError(f"{_place(graph, index)}: never used; nothing reads it")
-        raise CellError(f"{graph.cell}: a value ({node.op}) that nothing reads")
-    names = {node.name for node in graph.nodes}
-    for node in graph.nodes:
-        if node.op in PARAMETRIC and (not node.owner or node.owner not in names):
-            raise CellError(f"{graph.cell}: a {node.op} that belongs to no equation")
+    dead = [k for k, n in enumerate(graph.nodes) if k not in alive and n.op is not Op.STATE]
+    if dead:  # a named one, where there is one: its line is known
+        index = min(dead, key=lambda k: graph.nodes[k].name is None)
+        raise CellError(f"{_place(graph, index)}: never used; nothing reads it")

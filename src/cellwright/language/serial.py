@@ -71,21 +71,26 @@ def cell_from_json(text: str) -> type[Cell]:
         raise CellFileError(f"cell file: {len(text)} characters, at most {LARGEST_FILE}")
     try:
         data = json.loads(text, parse_constant=_no_such_number)
+        return cell_from_graph(_graph(_checked_head(data)))
     except RecursionError:
         raise CellFileError("cell file: nested too deeply to be a cell") from None
     except ValueError as error:
         raise CellFileError(f"cell file: not JSON ({error})") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CellFileError(f'cell file: not a cell; expected "format": "{FORMAT}"')
-    if data.get("version") != VERSION:
-        raise CellFileError(
-            f"cell file: version {data.get('version')!r:.40}, this Cellwright reads {VERSION}; "
-            "update Cellwright or save the cell again"
-        )
-    try:
-        return cell_from_graph(_graph(data))
     except CellError as error:
         raise CellFileError(f"cell file: {error}") from None
+
+
+def _checked_head(data: object) -> Mapping[str, object]:
+    """Return the file's object, or refuse what is not a cell of this version."""
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CellFileError(f'cell file: not a cell; expected "format": "{FORMAT}"')
+    version = data.get("version")
+    if isinstance(version, bool) or not isinstance(version, int) or version != VERSION:
+        raise CellFileError(
+            f"cell file: version {version!r:.40}, this Cellwright reads {VERSION}; "
+            "update Cellwright or save the cell again"
+        )
+    return data
 
 
 def _no_such_number(text: str) -> float:
@@ -114,7 +119,9 @@ def _graph(data: Mapping[str, object]) -> Graph:
             raise CellFileError(
                 f"cell file: state {entry.get('name')!r:.40} is not its leaf's name"
             )
-        states.append(StateSlot(entry["name"], leaf, index("a next value", entry.get("next"))))
+        states.append(
+            StateSlot(nodes[leaf].name or "", leaf, index("a next value", entry.get("next")))
+        )
     inputs = tuple(index("an input", k, Op.INPUT) for k in _list(data, "inputs"))
     leaves = [k for k, n in enumerate(nodes) if n.op in (Op.INPUT, Op.STATE)]
     declared = [*inputs, *(s.leaf for s in states)]
@@ -191,7 +198,7 @@ def _attribute(place: str, key: str, value: object) -> Attribute:
     if key in ("tag", "beside"):
         if not (isinstance(value, str) and value.isascii() and value.isidentifier()):
             raise CellFileError(f"{place}: {key} is a short name, got {value!r:.40}")
-        return value[:32]
+        return value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_MODULES:
         raise CellFileError(f"{place}: {key} lies between 0 and {MOST_MODULES}, got {value!r:.40}")
     return value
@@ -208,8 +215,8 @@ def _restore(module: str, qualname: str, text: str) -> type[Cell]:
     found: object = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    if isinstance(found, type) and issubclass(found, Cell) and cell_to_json(found) == text:
-        return found
+    if isinstance(found, type) and issubclass(found, Cell) and found is not Cell:
+        return found if cell_to_json(found) == text else cell_from_json(text)
     return cell_from_json(text)
 
 

@@ -1,6 +1,7 @@
-"""Floor 5: recurrent layers that are at home in PyTorch."""
+"""Floor 5: recurrent layers and cells that are at home in PyTorch."""
 
+from cellwright.nn.cells import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from cellwright.nn.recurrent import Recurrent
 from cellwright.nn.torch_like import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "RecurrentCell"]

@@ -1,5 +1,6 @@
 """Checks: what a layer is given, refused early and with torch's own kinds of error."""
 
+import numbers
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cellwright.language import CellError
+from cellwright import cells
+from cellwright.language import Cell, CellError
 from cellwright.language.graph import Graph
+from cellwright.nn import parameters
+from cellwright.runtime import Plan
 
 if TYPE_CHECKING:
     from cellwright.nn.recurrent import Recurrent
@@ -25,39 +29,54 @@ def outside() -> int:
     return level
 
 
-def sizes(
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    proj_size: int,
-) -> None:
-    """Check the constructor's numbers, as torch.nn does."""
-    numeric = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+# -- at construction ----------------------------------------------------------------------
+
+
+def cell(given: type[Cell] | str) -> type[Cell]:
+    """Return the Cell class that a name, `file.py:Class` or the class itself stands for."""
+    found = cells.find(given) if isinstance(given, str) else given
+    if not (isinstance(found, type) and issubclass(found, Cell)) or found is Cell:
+        raise CellError(f"a cell is a Cell class or a name, got {given!r:.60}")
+    return found
+
+
+def probability(dropout: float) -> None:
+    """Check a rate of dropout."""
+    numeric = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
     if not numeric or not 0 <= dropout <= 1:
         raise ValueError(f"dropout is a probability between 0 and 1, got {dropout!r:.40}")
-    for name, flag in (("bias", bias), ("batch_first", batch_first)):
+
+
+def flags(**given: bool) -> None:
+    """Check arguments that are True or False."""
+    for name, flag in given.items():
         if not isinstance(flag, bool):
             raise TypeError(f"{name} is True or False, got {type(flag).__name__}")
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if not isinstance(size, int):
+
+
+def sizes(input_size: int, hidden_size: int, proj_size: int = 0, num_layers: int = 1) -> None:
+    """Check a constructor's whole numbers."""
+    positive = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, size in {**positive, "proj_size": proj_size}.items():
+        if not isinstance(size, int) or isinstance(size, bool):
             raise TypeError(f"{name} is a whole number, got {type(size).__name__}")
+    for name, size in positive.items():
         if size <= 0:
             raise ValueError(f"{name} must be greater than zero, got {size}")
-    if num_layers <= 0:
-        raise ValueError(f"num_layers must be greater than zero, got {num_layers}")
     if proj_size < 0:
         raise ValueError(f"proj_size is zero (none) or positive, got {proj_size}")
     if proj_size >= hidden_size:
         raise ValueError(f"proj_size {proj_size} must be smaller than hidden_size {hidden_size}")
 
 
-def widths(graph: Graph, given: Mapping[str, int], proj_size: int) -> None:
-    """Check that every width of a cell has a size, and that no size is for nothing."""
-    known = {"input", "hidden", *given} | ({"proj"} if proj_size else set())
-    missing = [symbol for symbol in graph.symbols if symbol not in known]
+def widths(
+    graph: Graph, input_size: int, hidden_size: int, proj_size: int, given: Mapping[str, int]
+) -> dict[str, int]:
+    """Return a size for every width of a cell; none may be missing, none be for nothing."""
+    made = {"hidden": hidden_size, "input": input_size, **given}
+    if proj_size:
+        made["proj"] = proj_size
+    missing = [symbol for symbol in graph.symbols if symbol not in made]
     if "proj" in missing:
         raise CellError(f"{graph.cell}: has a projection; give proj_size, smaller than hidden_size")
     if missing:
@@ -71,6 +90,17 @@ def widths(graph: Graph, given: Mapping[str, int], proj_size: int) -> None:
     unused = [name for name in given if name not in graph.symbols]
     if unused:
         raise CellError(f"{graph.cell}: has no width {', '.join(unused)}")
+    for symbol, argument in (("input", "input_size"), ("hidden", "hidden_size")):
+        if symbol in given:
+            raise CellError(f"{graph.cell}: width {symbol} is {argument}; leave it out of widths")
+    first = graph.nodes[graph.inputs[0]]
+    assert first.width is not None
+    if "input" not in graph.symbols and first.width.resolve(made) != input_size:
+        raise CellError(
+            f"{graph.cell}: its input {first.name} is {first.width} wide, "
+            f"{first.width.resolve(made)} here, so input_size={input_size} means nothing"
+        )
+    return made
 
 
 def stacked(graph: Graph, below: Mapping[str, int], directions: int) -> dict[str, int]:
@@ -80,44 +110,87 @@ def stacked(graph: Graph, below: Mapping[str, int], directions: int) -> dict[str
             f"{graph.cell}: {len(graph.inputs)} inputs but {len(graph.outputs)} outputs, so one "
             "layer cannot feed the next; use num_layers=1"
         )
-    sizes = dict(below)
+    new: dict[str, int] = {}
     for source, target in zip(graph.outputs, graph.inputs, strict=True):
         width, wanted = graph.nodes[source].width, graph.nodes[target].width
         assert width is not None and wanted is not None
         size = width.resolve(below) * directions
-        free = len(wanted.terms) == 1 and wanted.terms[0][1] == 1 and wanted.symbols
-        if free and wanted.symbols[0] != "hidden":
-            sizes[wanted.symbols[0]] = size
-        elif wanted.resolve(below) != size:
+        symbol, factor = wanted.terms[0]
+        alone = len(wanted.terms) == 1 and factor == 1 and symbol not in ("", "hidden")
+        if alone and new.setdefault(symbol, size) == size:
+            continue  # an input as wide as it has to be
+        if wanted.resolve(below) != size:
             raise CellError(
                 f"{graph.cell}.{graph.nodes[target].name}: is {wanted} wide, the layer below "
                 f"gives {size}; use num_layers=1 or another width"
             )
-    return sizes
+    made = {**below, **new}
+    for state in graph.states:
+        width = graph.nodes[state.leaf].width
+        assert width is not None
+        if width.resolve(made) != width.resolve(below):
+            raise CellError(
+                f"{graph.cell}.{state.name}: is {width} wide, so layers on top of each other "
+                f"would hold states of {width.resolve(below)} and {width.resolve(made)} units; "
+                "use num_layers=1"
+            )
+    return made
+
+
+# -- at a call ----------------------------------------------------------------------------
+
+
+def dims(name: str, values: tuple[Tensor, ...], allowed: tuple[int, int]) -> None:
+    """Check that inputs are tensors of one of two numbers of dimensions, all of the same."""
+    low, high = allowed
+    for v in values:
+        if not isinstance(v, Tensor):
+            raise TypeError(f"{name}: input is a tensor, got {type(v).__name__}")
+        if v.dim() not in allowed:
+            raise ValueError(f"{name}: input is {low}-D or {high}-D, got {v.dim()}-D")
+        if v.dim() != values[0].dim():
+            raise ValueError(
+                f"{name}: inputs are {values[0].dim()}-D and {v.dim()}-D; give all alike"
+            )
 
 
 def inputs(layer: "Recurrent", values: tuple[Tensor, ...]) -> None:
     """Check the inputs [T, B, width] of a forward pass."""
     name = type(layer).__name__
-    ports = layer._plans[0].program.inputs
+    features(name, layer._plans[0], values)
+    for weight in parameters.weights(layer, layer._plans[0].program.params[:1], "_l0"):
+        for value in values:
+            if value.dtype != weight.dtype and not _autocast():
+                raise ValueError(
+                    f"{name}: the input is {value.dtype}, the weights are {weight.dtype}; convert "
+                    f"one: input.to({weight.dtype}) or layer.to({value.dtype})"
+                )
+            if value.device != weight.device:
+                raise RuntimeError(
+                    f"{name}: the input is on {value.device}, the weights are on {weight.device}"
+                )
+    if values[0].shape[0] == 0:
+        raise RuntimeError(f"{name}: the sequence has no steps; it needs at least one")
+
+
+def features(name: str, made: Plan, values: tuple[Tensor, ...]) -> None:
+    """Check how many inputs there are, their widths, and that time and batch agree."""
+    ports = made.program.inputs
     if len(values) != len(ports):
         wanted = ", ".join(p.name for p in ports)
-        raise ValueError(f"{name}: the cell reads {len(ports)} inputs ({wanted}), got {len(values)}")
-    weight = layer.all_weights[0][0] if layer.all_weights[0] else None
+        raise ValueError(
+            f"{name}: the cell reads {len(ports)} inputs ({wanted}), got {len(values)}"
+        )
     for port, value in zip(ports, values, strict=True):
-        if value.shape[:2] != values[0].shape[:2]:
-            raise RuntimeError(f"{name}: inputs differ in time or batch")
+        if value.shape[:-1] != values[0].shape[:-1]:
+            raise RuntimeError(
+                f"{name}: {port.name} is {tuple(value.shape)}, {ports[0].name} is "
+                f"{tuple(values[0].shape)}; they must agree in all but the last"
+            )
         if value.shape[-1] != port.width:
             raise RuntimeError(
                 f"{name}: {port.name} must have {port.width} features, got {value.shape[-1]}"
             )
-        if weight is not None and value.dtype != weight.dtype and not _autocast():
-            raise ValueError(
-                f"{name}: the input is {value.dtype}, the weights are {weight.dtype}; convert "
-                f"one: input.to({weight.dtype}) or layer.to({value.dtype})"
-            )
-    if values[0].shape[0] == 0:
-        raise RuntimeError(f"{name}: the sequence has no steps; it needs at least one")
 
 
 def _autocast() -> bool:
@@ -125,15 +198,12 @@ def _autocast() -> bool:
 
 
 def states(
-    layer: "Recurrent", hx: Tensor | Sequence[Tensor], batch: int, batched: bool
+    layer: "Recurrent", hx: Tensor | Sequence[Tensor], like: Tensor, batched: bool
 ) -> tuple[Tensor, ...]:
     """Check `hx` and return the states [D * num_layers, B, width]."""
     carries = layer._plans[0].program.states
-    given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-    if len(given) != len(carries):
-        wanted = ", ".join(layer.state_names)
-        raise RuntimeError(f"hx holds the states ({wanted}), got {len(given)} tensors")
-    count = layer.num_layers * (2 if layer.bidirectional else 1)
+    given = split(layer.state_names, hx)
+    count = layer.num_layers * layer._directions
     made = []
     for name, carry, state in zip(layer.state_names, carries, given, strict=True):
         if state.dim() != (3 if batched else 2):
@@ -143,11 +213,30 @@ def states(
                 f"got {state.dim()}-D"
             )
         state = state if batched else state.unsqueeze(1)
-        want = (count, batch, carry.width)
-        if tuple(state.shape) != want:
-            raise RuntimeError(f"state {name}: expected size {want}, got {tuple(state.shape)}")
+        alike(name, state, (count, like.shape[1], carry.width), like)
         made.append(state)
     return tuple(made)
+
+
+def split(names: Sequence[str], hx: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the states that `hx` holds: one tensor, or a tuple or list of them."""
+    given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    if len(given) != len(names):
+        raise RuntimeError(
+            f"hx holds the states ({', '.join(names)}), got {len(given)} tensor"
+            f"{'s' if len(given) != 1 else ''}"
+        )
+    return given
+
+
+def alike(name: str, state: Tensor, want: tuple[int, ...], like: Tensor) -> None:
+    """Check a state's size, and its dtype and device by the input's."""
+    if tuple(state.shape) != want:
+        raise RuntimeError(f"state {name}: expected size {want}, got {tuple(state.shape)}")
+    if state.dtype != like.dtype and not _autocast():
+        raise RuntimeError(f"state {name} is {state.dtype}, the input is {like.dtype}")
+    if state.device != like.device:
+        raise RuntimeError(f"state {name} is on {state.device}, the input is on {like.device}")
 
 
 def lengths(
@@ -162,23 +251,29 @@ def lengths(
             f"lengths are {batch} whole numbers, one for each row, got {made.dtype} "
             f"of shape {tuple(made.shape)}"
         )
-    if not torch.compiler.is_compiling() and made.device.type != "meta" and batch:
+    if _has_values(made) and batch:
         low, high = int(made.min()), int(made.max())
         if low < 0 or high > steps:
             raise ValueError(f"lengths lie between 0 and {steps} steps, got {low} to {high}")
     return made.to(torch.int64)
 
 
-def reset(
-    given: Tensor, batch_first: bool, batched: bool, steps: int, batch: int
-) -> Tensor:
+def _has_values(tensor: Tensor) -> bool:
+    """Tell whether a tensor's numbers can be looked at: not while tracing nor under vmap."""
+    if torch.compiler.is_compiling() or tensor.device.type == "meta":
+        return False
+    return not torch._C._are_functorch_transforms_active()
+
+
+def reset(given: Tensor, batch_first: bool, batched: bool, steps: int, batch: int) -> Tensor:
     """Check a reset mask and return it as [T, B]."""
-    mask = given if batched else given.unsqueeze(1)
-    mask = mask.transpose(0, 1) if batch_first and batched else mask
-    if mask.dtype != torch.bool or tuple(mask.shape) != (steps, batch):
-        form = f"[{batch}, {steps}]" if batch_first and batched else f"[{steps}, {batch}]"
+    want = (batch, steps) if batch_first and batched else (steps, batch) if batched else (steps,)
+    if not isinstance(given, Tensor) or given.dtype != torch.bool or tuple(given.shape) != want:
+        kind = getattr(given, "dtype", type(given).__name__)
         raise ValueError(
-            f"reset is a bool tensor {form if batched else f'[{steps}]'}, True where an episode "
-            f"begins, got {given.dtype} of shape {tuple(given.shape)}"
+            f"reset is a bool tensor {list(want)}, True where an episode begins, got {kind} "
+            f"of shape {tuple(getattr(given, 'shape', ()))}"
         )
-    return mask
+    if not batched:
+        return given.unsqueeze(1)
+    return given.transpose(0, 1) if batch_first else given

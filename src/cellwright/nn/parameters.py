@@ -1,6 +1,7 @@
 """Parameters: the packed weights of a layer, their names and their first values."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +11,55 @@ from cellwright.compiler import Param
 ZERO_AT_FIRST = ("norm_shift",)
 ONE_AT_FIRST = ("norm_gain",)
 
+Params = tuple[Param, ...]
 
-def register(module: nn.Module, params: tuple[Param, ...], suffix: str, **factory: object) -> None:
-    """Give a module the parameters of a plan, named like torch's: `weight_ih` + `_l0_reverse`."""
+
+def attribute(param: Param, suffix: str) -> str:
+    """Name a parameter's attribute: `weight_ih` + `_l0_reverse`.
+
+    A bias of no matrix is `bias_l0` in a layer, but `bias_h` in a cell, whose `bias` says whether
+    there are biases at all.
+    """
+    return param.name + (suffix or ("_h" if param.name == "bias" else ""))
+
+
+def register(module: nn.Module, params: Params, suffix: str, **factory: object) -> None:
+    """Give a module the parameters of a plan, named like torch's."""
     for param in params:
         made = torch.empty(param.shape, **factory)  # type: ignore[call-overload]
-        module.register_parameter(param.name + suffix, nn.Parameter(made))
+        module.register_parameter(attribute(param, suffix), nn.Parameter(made))
 
 
-def initialise(weight: Tensor, param: Param, hidden_size: int) -> None:
-    """Draw a parameter from U(-1/sqrt(H), 1/sqrt(H)) as torch does; norms start as the identity."""
-    if param.name.startswith(ONE_AT_FIRST):
-        nn.init.ones_(weight)
-    elif param.name.startswith(ZERO_AT_FIRST):
-        nn.init.zeros_(weight)
-    else:
-        bound = 1.0 / math.sqrt(hidden_size)
-        nn.init.uniform_(weight, -bound, bound)
-    if param.upper_blocks:
-        with torch.no_grad():
-            weight.mul_(upper_blocks(param, weight))
+def weights(module: nn.Module, params: Params, suffix: str) -> tuple[Tensor, ...]:
+    """Return a module's weights, in the order in which a plan takes them.
+
+    They are looked up by name at every call, so whatever torch puts in a parameter's place counts:
+    a parametrization, a pruned or normed weight, a tensor of `functional_call`.
+    """
+    return tuple(getattr(module, attribute(param, suffix)) for param in params)
+
+
+def initialise(module: nn.Module, groups: Sequence[tuple[Params, str]], hidden_size: int) -> None:
+    """Draw parameters from U(-1/sqrt(H), 1/sqrt(H)) as torch does; norms start as the identity.
+
+    groups: parameters and their suffix. Nothing changes where one of them cannot be drawn.
+    """
+    bound = 1.0 / math.sqrt(hidden_size)
+    drawn = [
+        (param, _own(module, attribute(param, suffix)))
+        for params, suffix in groups
+        for param in params
+    ]
+    for param, weight in drawn:
+        if param.name.startswith(ONE_AT_FIRST):
+            nn.init.ones_(weight)
+        elif param.name.startswith(ZERO_AT_FIRST):
+            nn.init.zeros_(weight)
+        else:
+            nn.init.uniform_(weight, -bound, bound)
+        if param.upper_blocks:
+            with torch.no_grad():
+                weight.mul_(upper_blocks(param, weight))
 
 
 def upper_blocks(param: Param, like: Tensor) -> Tensor:
@@ -42,10 +72,22 @@ def upper_blocks(param: Param, like: Tensor) -> Tensor:
     return (module_of(param.rows)[:, None] <= module_of(param.columns)).to(like.dtype)
 
 
-def views(params: tuple[Param, ...], weights: list[Tensor]) -> dict[str, Tensor]:
+def views(module: nn.Module, params: Params, suffix: str) -> dict[str, Tensor]:
     """Return each equation's weights as views: `{"f.x": [H, I], "f.h": [H, H], "f.bias": [H]}`."""
     return {
-        block.key: weight.detach()[block.start : block.stop]
-        for param, weight in zip(params, weights, strict=True)
+        block.key: _own(module, attribute(param, suffix)).detach()[block.start : block.stop]
+        for param in params
         for block in param.blocks
     }
+
+
+def _own(module: nn.Module, name: str) -> nn.Parameter:
+    """Return a parameter that the module itself holds; what is computed cannot be written to."""
+    parameter = module._parameters.get(name)
+    if parameter is None:
+        raise RuntimeError(
+            f"{type(module).__name__}.{name} is computed from other parameters (a parametrization, "
+            f"a norm, a pruning mask), so writing to it would change nothing: set those instead, "
+            f"or read {name} itself"
+        )
+    return parameter

@@ -1,6 +1,7 @@
 """Sequences: lengths, packed batches, episode starts, and reading backwards."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -12,7 +13,7 @@ def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor]:
 
 
 def repack(padded: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
-    """Pack [T, B, ...] again, with the order that `like` remembers."""
+    """Pack [T, B, ...] again, with the order that `like` remembers; `lengths` are on the CPU."""
     data = pack_padded_sequence(padded, lengths, enforce_sorted=True).data
     return PackedSequence(data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
 
@@ -20,6 +21,16 @@ def repack(padded: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSeque
 def valid_mask(lengths: Tensor, steps: int) -> Tensor:
     """Return [T, B], True where a step lies within its row's length."""
     return torch.arange(steps, device=lengths.device)[:, None] < lengths
+
+
+def dropout_packed(padded: Tensor, lengths: Tensor, p: float, training: bool) -> Tensor:
+    """Drop units of [T, B, width], drawing for the valid steps alone.
+
+    torch.nn draws so for a packed batch: the same seed then gives the same numbers.
+    """
+    valid = valid_mask(lengths, padded.shape[0])
+    kept = F.dropout(padded[valid], p, training)
+    return torch.zeros_like(padded).masked_scatter(valid[..., None], kept)
 
 
 def backwards(sequence: Tensor, lengths: Tensor | None) -> Tensor:
@@ -31,6 +42,11 @@ def backwards(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     rest = sequence.dim() - 2
     index = index.reshape(*index.shape, *(1,) * rest).expand(-1, -1, *sequence.shape[2:])
     return sequence.gather(0, index)
+
+
+def reset_within(reset: Tensor, lengths: Tensor | None) -> Tensor:
+    """Drop the resets beyond each row's end: nothing happens there."""
+    return reset if lengths is None else reset & valid_mask(lengths, reset.shape[0])
 
 
 def reset_backwards(reset: Tensor, lengths: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cellwright.runtime.plan import plan_of
+from cellwright.runtime.plan import Plan, Run, plan_of
 
 
 @torch.library.custom_op("cellwright::sequence", mutates_args=())
@@ -19,14 +19,19 @@ def sequence(
     inputs: Sequence[Tensor],
     states: Sequence[Tensor],
     params: Sequence[Tensor],
+    starts: Sequence[Tensor],
     reset: Tensor | None,
     valid: Tensor | None,
 ) -> list[Tensor]:
-    """Run a plan: returns its outputs, its residuals and its final states, in that order."""
+    """Run a plan: returns its outputs, its residuals and its final states, in that order.
+
+    inputs [T, B, width]; states [B, width]; `starts` [B, width], what a reset puts in place of
+    each state, is empty where `reset` is None; `reset` and `valid` are masks [T, B].
+    """
     made = plan_of(key)
     run = made.forward_with_residuals(reset=reset is not None, lengths=valid is not None)
-    outputs, final = run(*inputs, *states, *params, *_given(reset, valid))
-    return _unaliased([*outputs, *final], [*inputs, *states, *params])
+    outputs, final = _plainly(run, [*inputs, *states, *params, *starts, *_given(reset, valid)])
+    return _unaliased([*outputs, *final], [*inputs, *states, *params, *starts])
 
 
 @sequence.register_fake
@@ -35,6 +40,7 @@ def _(
     inputs: Sequence[Tensor],
     states: Sequence[Tensor],
     params: Sequence[Tensor],
+    starts: Sequence[Tensor],
     reset: Tensor | None,
     valid: Tensor | None,
 ) -> list[Tensor]:
@@ -57,22 +63,22 @@ def sequence_vjp(
     reset: Tensor | None,
     valid: Tensor | None,
 ) -> list[Tensor]:
-    """Run a plan's adjoint: cotangents of inputs, then of start states, then of parameters."""
+    """Run a plan's adjoint: cotangents of inputs, states, parameters and, with `reset`, starts."""
     made = plan_of(key)
     program, backward = made.program, made.adjoint.backward
     known = dict(zip((p.name for p in program.inputs), inputs, strict=True))
     known |= dict(zip(made.adjoint.residuals, residuals, strict=True))
-    outputs = [f"ct_{name.replace('.', '_')}" for name, _ in program.outputs]
     if valid is not None:  # a row that has ended gives zeros, whatever the loss says of them
         ct_outputs = [torch.where(valid[..., None], ct, 0) for ct in ct_outputs]
-    known |= dict(zip(outputs, ct_outputs, strict=True))
+    known |= dict(zip(made.adjoint.cotangents, ct_outputs, strict=True))
     run = made.backward(reset=reset is not None, lengths=valid is not None)
     read = [known[port.name] for port in backward.inputs]
-    results, starts = run(*read, *ct_states, *params, *_given(reset, valid))
+    results, ends = _plainly(run, [*read, *ct_states, *params, *_given(reset, valid)])
     found = dict(zip((name for name, _ in backward.results), results, strict=True))
     grads = [_or_zeros(found, p.name, t) for p, t in zip(program.inputs, inputs, strict=True)]
-    grads += starts
+    grads += ends[: len(ct_states)]
     grads += [_or_zeros(found, p.name, t) for p, t in zip(program.params, params, strict=True)]
+    grads += ends[len(ct_states) :]
     return _unaliased(grads, [*inputs, *params, *residuals, *ct_outputs, *ct_states])
 
 
@@ -87,8 +93,14 @@ def _(
     reset: Tensor | None,
     valid: Tensor | None,
 ) -> list[Tensor]:
-    like = torch.contiguous_format
-    return [torch.empty_like(t, memory_format=like) for t in (*inputs, *ct_states, *params)]
+    given = [*inputs, *ct_states, *params, *(ct_states if reset is not None else ())]
+    return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in given]
+
+
+def _plainly(run: Run, args: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Run in the dtype of the arguments: the layer has done what autocast asks for."""
+    with torch.autocast(args[0].device.type, enabled=False):
+        return run(*args)
 
 
 def _given(*masks: Tensor | None) -> list[Tensor]:
@@ -99,7 +111,7 @@ def _or_zeros(found: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
     return found[name] if name in found else torch.zeros_like(like)
 
 
-def _unaliased(made: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+def _unaliased(made: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
     """Copy what shares memory with an argument or an earlier result: an op may return neither."""
     seen = {t.untyped_storage().data_ptr() for t in given if t.numel()}
     result = []
@@ -112,12 +124,11 @@ def _unaliased(made: list[Tensor], given: list[Tensor]) -> list[Tensor]:
 
 
 def _setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: list) -> None:
-    key, sequences, _states, params, reset, valid = inputs
+    key, sequences, _states, params, _starts, reset, valid = inputs
     made = plan_of(key)
     emitted = len(made.program.outputs)
     kept = output[emitted : emitted + len(made.adjoint.residuals)]
-    masks = [mask for mask in (reset, valid) if mask is not None]
-    ctx.save_for_backward(*sequences, *params, *kept, *masks)
+    ctx.save_for_backward(*sequences, *params, *kept, *_given(reset, valid))
     ctx.key = key  # type: ignore[attr-defined]
     ctx.has = (reset is not None, valid is not None)  # type: ignore[attr-defined]
 
@@ -126,17 +137,39 @@ def _backward(ctx, grads: list[Tensor]):  # noqa: ANN001, ANN202  torch passes i
     made = plan_of(ctx.key)
     program, kept = made.program, len(made.adjoint.residuals)
     saved = list(ctx.saved_tensors)
-    sizes = (len(program.inputs), len(program.params), kept)
-    inputs, saved = saved[: sizes[0]], saved[sizes[0] :]
-    params, saved = saved[: sizes[1]], saved[sizes[1] :]
-    residuals, masks = saved[:kept], saved[kept:]
+    inputs, params, residuals = _cut(saved, (len(program.inputs), len(program.params), kept))
+    masks = saved[len(inputs) + len(params) + kept :]
     reset = masks.pop(0) if ctx.has[0] else None
     valid = masks.pop(0) if ctx.has[1] else None
     emitted = len(program.outputs)
     ct_outputs, ct_states = grads[:emitted], grads[emitted + kept :]
     results = sequence_vjp(ctx.key, inputs, params, residuals, ct_outputs, ct_states, reset, valid)
-    a, b = len(inputs), len(inputs) + len(ct_states)
-    return None, results[:a], results[a:b], results[b:], None, None
+    ct_inputs, ct_begin, ct_params = _cut(results, (len(inputs), len(ct_states), len(params)))
+    ct_starts = results[len(inputs) + len(ct_states) + len(params) :]
+    return None, ct_inputs, ct_begin, ct_params, ct_starts, None, None
+
+
+def _cut(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[list[Tensor]]:
+    """Cut a list into pieces of the given sizes; what is left over is left out."""
+    at, pieces = 0, []
+    for size in sizes:
+        pieces.append(list(tensors[at : at + size]))
+        at += size
+    return pieces
 
 
 sequence.register_autograd(_backward, setup_context=_setup_context)
+
+
+def traced(
+    made: Plan,
+    inputs: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    params: tuple[Tensor, ...],
+    starts: tuple[Tensor, ...],
+    reset: Tensor | None,
+    valid: Tensor | None,
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Put a plan into the graph that is being traced as one op; returns outputs, final states."""
+    results = sequence(made.key, inputs, states, params, starts, reset, valid)
+    return tuple(results[: len(made.program.outputs)]), tuple(results[-len(states) :])

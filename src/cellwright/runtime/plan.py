@@ -4,13 +4,14 @@ import functools
 import json
 import linecache
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from cellwright.compiler import Adjoint, Program, lower, vjp
 from cellwright.language.cell import Cell
 from cellwright.language.serial import cell_from_json, cell_to_json
+from cellwright.runtime.trail import with_trail
 from cellwright.targets import reference
 
 Run = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
@@ -18,24 +19,29 @@ Run = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A cell at given sizes. `key` says all of it as text, so that a plan can be made again."""
+    """A cell at given sizes. `key` says all of it as text, so that a plan can be made again.
+
+    The first `emitted` outputs are the cell's own. `trail` says, in a plan that emits its states,
+    which output holds each state's sequence. `loops` holds the function over whole sequences,
+    as `targets.reference` describes it, by whether it takes `reset` and `valid`; they are there
+    from the start, so that torch can trace a call of them.
+    """
 
     key: str
     cell: type[Cell]
     program: Program
+    emitted: int
+    loops: Mapping[tuple[bool, bool], Run]
+    trail: tuple[int, ...] = ()
+
+    def __reduce__(self) -> tuple[Callable[[str], "Plan"], tuple[str]]:
+        return plan_of, (self.key,)  # copied and pickled as what it says
 
     @functools.cached_property
     def adjoint(self) -> Adjoint:
         return vjp(self.program)
 
-    @functools.cache  # noqa: B019  plans live as long as the process: `plan` keeps them
-    def forward(
-        self, emit: tuple[str, ...] = (), *, reset: bool = False, lengths: bool = False
-    ) -> Run:
-        """Return the function over whole sequences; `emit` names equations to return as well."""
-        return _compiled(self.with_outputs(emit), self.cell.__doc__ or "", reset, lengths)
-
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019  plans live as long as the process: `plan_of` keeps them
     def forward_with_residuals(self, *, reset: bool = False, lengths: bool = False) -> Run:
         return _compiled(self.adjoint.forward, "", reset, lengths)
 
@@ -43,14 +49,17 @@ class Plan:
     def backward(self, *, reset: bool = False, lengths: bool = False) -> Run:
         return _compiled(self.adjoint.backward, "", reset, lengths)
 
-    def with_outputs(self, names: tuple[str, ...]) -> Program:
-        values = {value: value for value in self.program.widths()} | dict(self.program.names)
-        extra = tuple((name, values[name]) for name in names)
-        return replace(self.program, outputs=(*self.program.outputs, *extra))
+    def emitting_states(self) -> "Plan":
+        """Return the plan that also gives every state after each step."""
+        return plan_of(json.dumps({**json.loads(self.key), "emit": "states"}))
 
-    def state_values(self) -> tuple[str, ...]:
-        """Name the value that each state takes after a step."""
-        return tuple(carry.next for carry in self.program.states)
+    def narrow(self) -> Program:
+        """Return the program with one operation a gate, as machine code wants it."""
+        data = json.loads(self.key)
+        program = lower(self.cell.graph, data["sizes"], data["bias"], wide=False)
+        if data.get("emit") == "states":
+            return with_trail(program, self.cell.graph.state_names)[0]
+        return program
 
     def source(self, doc: str = "") -> str:
         """Return the torch source that runs this plan."""
@@ -67,8 +76,19 @@ def plan(cell: type[Cell], sizes: Mapping[str, int], with_bias: bool = True) -> 
 def plan_of(key: str) -> Plan:
     """Return the plan that a key describes; it is compiled once in a process."""
     data = json.loads(key)
+    if data.pop("emit", None) == "states":
+        made = plan_of(json.dumps(data))
+        program, trail = with_trail(made.program, made.cell.graph.state_names)
+        return Plan(key, made.cell, program, made.emitted, _loops(program, made.cell), trail)
     cell = cell_from_json(data["cell"])
-    return Plan(key, cell, lower(cell.graph, data["sizes"], data["bias"]))
+    program = lower(cell.graph, data["sizes"], data["bias"])
+    return Plan(key, cell, program, len(program.outputs), _loops(program, cell))
+
+
+def _loops(program: Program, cell: type[Cell]) -> dict[tuple[bool, bool], Run]:
+    doc = cell.__doc__ or ""
+    both = (False, True)
+    return {(r, v): _compiled(program, doc, reset=r, lengths=v) for r in both for v in both}
 
 
 def _compiled(program: Program, doc: str, reset: bool, lengths: bool) -> Run:

@@ -8,8 +8,11 @@ p a peephole's vector; their indices are the equation and the vector that they a
 """
 
 from cellwright.compiler.layout import operand_name
+from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.ops import Op
+
+LONGEST = 10_000  # characters of a part of an equation
 
 # Binding strength: an argument weaker than its place gets parentheses.
 COMPARE, SUM, TERM, ATOM = range(4)
@@ -71,6 +74,8 @@ def _read(graph: Graph, index: int, strength: int) -> str:
     if node.name and node.op is not Op.MODULES:
         return _side(node.name)
     text, own = _write(graph, index, node)
+    if len(text) > LONGEST:
+        raise CellError(f"{graph.cell}: an equation too long to write out; name some parts of it")
     return text if own >= strength else f"({text})"
 
 

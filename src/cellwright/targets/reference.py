@@ -6,9 +6,10 @@ whole sequences, time first:
     outputs, states = lstm(x, h, c, weight_ih, weight_hh, bias_ih)
 
 x [T, B, input]; states [B, width]; outputs a tuple of [T, B, width]; states the tuple of final
-states. `reset` [T, B] (bool) puts a row's states back to their start before a step; `valid`
-[T, B] (bool) freezes a row's states, and zeroes its outputs, where it is False. The function of
-an adjoint Program returns the gradients and the start states' cotangents instead.
+states. `reset` [T, B] (bool) puts a row's states to `h_start`, ... [B, width], which come just
+before it, ahead of a step where it is True; `valid` [T, B] (bool) freezes a row's states, and
+zeroes its outputs, where it is False. The function of an adjoint Program returns the gradients and
+the cotangents of the states instead, and after these, with `reset`, those of `h_start`, ...
 """
 
 import keyword
@@ -17,7 +18,7 @@ import textwrap
 from collections.abc import Iterable
 
 from cellwright.compiler import Program
-from cellwright.targets.torch_text import RESERVED, TorchLines
+from cellwright.targets.torch_text import ATOM, RESERVED, TorchLines
 
 WIDEST = 92  # characters of a line inside the function
 
@@ -44,6 +45,11 @@ class _Function:
         self.doc = doc
         self.text = TorchLines(program)
         self.kept: dict[str, str] = {}  # value of the body -> the list that collects it
+        self.held: dict[str, str] = {}  # state -> the cotangent that a row past its end keeps
+        self.starts: dict[str, str] = {}  # state -> what a reset puts in its place
+        if reset:
+            names = {c.name: f"{self.text.var(c.name)}_start" for c in program.states}
+            self.starts = {state: self.text.unique(name) for state, name in names.items()}
 
     def source(self) -> str:
         program = self.program
@@ -51,12 +57,12 @@ class _Function:
         hoisted = self.text.lines("sequence", program.hoisted)
         body = self.text.lines("body", program.body)
         loop = self.loop(body)
-        stacked = self.stacked()
         self.text.phase = "sequence"
+        stacked = self.stacked()
         after = self.text.lines("sequence", program.after)
         head = [*once, *hoisted, *self.text.prelude]
         tail = [*stacked, *after, self.returned()]
-        lines = [*self.sizes(head + body + after), *head, *loop, *tail]
+        lines = [*self.sizes([*head, *body, *loop, *tail]), *head, *loop, *tail]
         text = textwrap.indent("\n".join(lines), "    ")
         imports = "import torch\n"
         if re.search(r"\bF\.", text):
@@ -69,11 +75,13 @@ class _Function:
         names = [*(p.name for p in program.inputs), *(c.name for c in program.states)]
         names += [p.name for p in program.params]
         args = [self.text.var(n) for n in names]
+        args += [] if program.reverse else self.starts.values()
         args += ["reset"] * self.reset + ["valid"] * self.lengths
         doc = f'\n    """{_clean(self.doc)}"""' if self.doc else ""
         line = f"def {function_name(program)}({', '.join(args)}):"
         if len(line) > 96:
-            line = f"def {function_name(program)}(\n    {', '.join(args)},\n):"
+            inside = textwrap.indent(textwrap.fill(f"{', '.join(args)},", WIDEST), "    ")
+            line = f"def {function_name(program)}(\n{inside}\n):"
         return line + doc
 
     def sizes(self, lines: Iterable[str]) -> list[str]:
@@ -92,17 +100,14 @@ class _Function:
         for value in dict.fromkeys(wanted):
             if self.text.widths[value] and self.text.phase_of[value] in ("body", "state"):
                 self.kept[value] = self.text.unique(f"{self.text.var(value)}_steps")
-        first = "torch.zeros_like({})" if program.reverse else "{}"
         starts = [
-            f"{self.start(c.name)} = {first.format(self.text.var(c.name))}"
-            for c in program.states
-            if self.reset
+            f"{start} = torch.zeros_like({self.text.var(state)})"
+            for state, start in self.starts.items()
+            if program.reverse  # there they gather the cotangents of all episodes' starts
         ]
         lists = [f"{name} = []" for name in self.kept.values()]
-        return [*starts, *lists, self.head(), textwrap.indent("\n".join(self.step(body)), "    ")]
-
-    def start(self, state: str) -> str:
-        return f"{self.text.var(state)}_start"
+        step = self.step(body)  # first: it says which sequences the head reads
+        return [*starts, *lists, self.head(), textwrap.indent("\n".join(step), "    ")]
 
     def head(self) -> str:
         """Write the loop's head: the sequences that the body reads, step by step."""
@@ -131,10 +136,9 @@ class _Function:
         lines += [f"{mask}_t = {mask}_t[:, None]" for mask in masks]
         if self.program.reverse:
             return lines + self.step_back(body)
-        if self.reset:
-            for c in states:
-                h = self.text.var(c.name)
-                lines.append(f"{h} = torch.where(reset_t, {self.start(c.name)}, {h})")
+        for state, start in self.starts.items():
+            h = self.text.var(state)
+            lines.append(f"{h} = torch.where(reset_t, {start}, {h})")
         before = {v: k for v, k in self.kept.items() if self.text.phase_of[v] == "state"}
         lines += [f"{k}.append({self.text.read(v)})" for v, k in before.items()]
         lines += body
@@ -153,6 +157,8 @@ class _Function:
     def next_value(self, state: str, value: str) -> str:
         if self.text.widths[value] == 0:
             return f"torch.full_like({self.text.var(state)}, {self.text.read(value)})"
+        if self.text.rank[value] == 1:
+            return f"{self.text.read(value, ATOM)}.expand_as({self.text.var(state)})"
         return self.text.read(value)
 
     def step_back(self, body: list[str]) -> list[str]:
@@ -162,7 +168,8 @@ class _Function:
         if self.lengths:
             for c in states:
                 ct = self.text.var(c.name)
-                lines.append(f"{ct}_held = torch.where(valid_t, 0, {ct})")
+                self.held[c.name] = self.text.unique(f"{ct}_held")
+                lines.append(f"{self.held[c.name]} = torch.where(valid_t, 0, {ct})")
                 lines.append(f"{ct} = torch.where(valid_t, {ct}, 0)")
         lines += body
         lines += [f"{k}.append({self.text.read(v)})" for v, k in self.kept.items()]
@@ -170,38 +177,27 @@ class _Function:
         after = [self.next_value(c.name, c.next) for c in states]
         if self.lengths:
             held = zip(states, after, strict=True)
-            after = [f"{n} + {self.text.var(c.name)}_held" for c, n in held]
+            after = [f"{n} + {self.held[c.name]}" for c, n in held]
         lines.append(f"{names} = {', '.join(after)}")
-        if self.reset:
-            for c in states:
-                ct, start = self.text.var(c.name), self.start(c.name)
-                lines.append(f"{start} = {start} + torch.where(reset_t, {ct}, 0)")
-                lines.append(f"{ct} = torch.where(reset_t, 0, {ct})")
+        for state, start in self.starts.items():
+            ct = self.text.var(state)
+            lines.append(f"{start} = {start} + torch.where(reset_t, {ct}, 0)")
+            lines.append(f"{ct} = torch.where(reset_t, 0, {ct})")
         return lines
 
     def stacked(self) -> list[str]:
         order = "[::-1]" if self.program.reverse else ""
-        return [f"{self.collected(v)} = torch.stack({k}{order})" for v, k in self.kept.items()]
-
-    def collected(self, value: str) -> str:
-        """Name the sequence of a value after the loop; a state's own name is its final value."""
-        if value not in self.kept:
-            return self.text.read(value)
-        before = "_before" if self.text.phase_of[value] == "state" else ""
-        return self.text.var(value) + before
+        return [f"{self.text.read(v)} = torch.stack({k}{order})" for v, k in self.kept.items()]
 
     def returned(self) -> str:
         program = self.program
-        self.text.phase = "sequence"
         masked = "torch.where(valid[..., None], {}, 0)" if self.lengths else "{}"
-        outputs = [masked.format(self.collected(v)) for _, v in program.outputs]
-        outputs += [self.collected(v) for v in program.residuals]
+        outputs = [masked.format(self.text.spread(v, 3)) for _, v in program.outputs]
+        outputs += [self.text.read(v) for v in program.residuals]
         outputs += [self.text.read(v) for _, v in program.results]
         states = [self.text.var(c.name) for c in program.states]
-        if program.reverse and self.reset:
-            states = [
-                f"{s} + {self.start(c.name)}" for s, c in zip(states, program.states, strict=True)
-            ]
+        if program.reverse:
+            states += self.starts.values()
         return f"return {_tuple(outputs)}, {_tuple(states)}"
 
 

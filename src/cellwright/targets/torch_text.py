@@ -55,9 +55,12 @@ def normalize_vjp(ct, v, eps):
 '''
 # Names that the emitted function needs for itself.
 RESERVED = frozenset(
-    {"torch", "F", "zip", "range", "reversed", "len", "steps", "batch", "reset", "valid", "outputs"}
-    | {"states", "module_of", "upper_blocks", "normalize_vjp", "None", "True", "False"}
+    {"torch", "F", "zip", "range", "reversed", "len", "steps", "batch", "outputs", "states"}
+    | {"reset", "reset_t", "valid", "valid_t", "None", "True", "False"}
+    | {"module_of", "upper_blocks", "normalize_vjp"}
 )
+# Leading sizes of a vector by its rank: of a parameter, of a step, of a sequence.
+LEADING = {1: "", 2: "batch, ", 3: "steps, batch, "}
 LONGEST = 72  # characters of an expression before it gets a line and a name of its own
 
 
@@ -70,6 +73,7 @@ class TorchLines:
         self.instrs = {i.name: i for i in program.instrs}
         self.count = _reads(program)
         self.phase_of = _phases(program)
+        self.rank = _ranks(program, self.phase_of, self.widths)
         self.expr: dict[str, tuple[str, int]] = {}  # value -> text and strength where it is read
         self.taken = set(self.widths) | RESERVED
         self.helpers: set[str] = set()
@@ -77,6 +81,7 @@ class TorchLines:
         self.prelude: list[str] = []  # lines just before the loop
         self.transposed: dict[str, str] = {}
         self.steps: dict[str, str] = {}  # sequence -> its name inside the loop
+        self.before: dict[str, str] = {}  # state -> the sequence of its values before each step
 
     # -- names ----------------------------------------------------------------------------
 
@@ -98,6 +103,8 @@ class TorchLines:
             return text if own >= strength else f"({text})"
         if self.phase == "body" and self.phase_of[name] == "sequence":
             return self.steps.setdefault(name, self.unique(f"{self.var(name)}_t"))
+        if self.phase == "sequence" and self.phase_of[name] == "state":
+            return self.before.setdefault(name, self.unique(f"{self.var(name)}_before"))
         return self.var(name)
 
     # -- one instruction ------------------------------------------------------------------
@@ -107,15 +114,16 @@ class TorchLines:
         if op in POINT:
             return self.pointwise(instr)
         if op is Op.CONSTANT:
-            value = float(instr.attr("value"))  # type: ignore[arg-type]
-            return f"{value:g}" if float(f"{value:g}") == value else repr(value), UNARY
+            return _number(instr.attr("value")), UNARY
         if op is Op.MODULES:
             values = instr.attr("values")
             assert isinstance(values, tuple)
             self.helpers.add(MODULE_OF)
-            numbers = ", ".join(f"{v:g}" for v in values) + ("," if len(values) == 1 else "")
+            whole = all(v.is_integer() for v in values)
+            numbers = ", ".join(map(_number, values)) + ("," if len(values) == 1 else "")
+            made = f"torch.tensor(({numbers}){'' if whole else ', dtype=torch.float64'})"
             index = f"module_of({instr.width}, {len(values)})"
-            return f"torch.tensor(({numbers}))[{index}].to({self.like()})", ATOM
+            return f"{made}[{index}].to({self.like()})", ATOM
         if op in (Op.LAYER_NORM, Low.NORMALIZE):
             v, *weights = (self.read(arg) for arg in instr.args)
             rest = f", {', '.join(weights)}" if weights else ""
@@ -147,10 +155,13 @@ class TorchLines:
             start, stop = instr.rows
             return f"{self.read(instr.args[0], ATOM)}[..., {start}:{stop}]"
         if op is Low.ZEROS:
-            shape = {"body": "batch, ", "sequence": "steps, batch, "}.get(self.phase, "")
-            return f"{self.like(tensor=True)}.new_zeros({shape}{instr.width})"
+            shape = LEADING[self.rank[instr.name]]
+            rows = dict(instr.attrs).get("rows")  # the shape of a parameter
+            shape = "" if rows == 0 else f"{rows}, " if rows else shape
+            return f"{self.like()}.new_zeros({shape}{instr.width})"
         if op is Op.CONCAT:
-            return f"torch.cat(({', '.join(self.read(a) for a in instr.args)}), -1)"
+            rank = self.rank[instr.name]
+            return f"torch.cat(({', '.join(self.spread(a, rank) for a in instr.args)}), -1)"
         if op is Low.STACK:
             return f"torch.cat(({', '.join(self.read(a) for a in instr.args)}), 0)"
         if op is Low.TOTAL:
@@ -162,6 +173,12 @@ class TorchLines:
             self.helpers |= {MODULE_OF, UPPER_BLOCKS}
             return f"upper_blocks({self.read(instr.args[0])}, {instr.attr('modules')})"
         raise UnsupportedOp(f"reference: no text for {op}")
+
+    def spread(self, name: str, rank: int) -> str:
+        """Write a value with the leading sizes of a rank, also one that only parameters decide."""
+        if self.rank[name] > 1 or rank == 1:
+            return self.read(name)
+        return f"{self.read(name, ATOM)}.expand({LEADING[rank]}-1)"
 
     def rows_of(self, matrix: str) -> int:
         """Count the rows of a matrix, also of one that the adjoint computes."""
@@ -200,7 +217,7 @@ class TorchLines:
             text = f"torch.addmm({addend}, {self.read(v)}, {matrix})"
         return f"{text} + {self.read(bias[0], TERM)}" if bias else text
 
-    def like(self, tensor: bool = False) -> str:
+    def like(self) -> str:
         """Name a tensor whose dtype and device new ones take."""
         first = [*self.program.params, *self.program.states][0].name
         return self.var(first)
@@ -284,6 +301,23 @@ class TorchLines:
         if len(set(sizes)) == 1:
             return f"{names} = {source}.chunk({len(sizes)}, -1)"
         return f"{names} = {source}.split(({', '.join(map(str, sizes))}), -1)"
+
+
+def _number(value: object) -> str:
+    """Write a number as short as it can be and still be the same number."""
+    assert isinstance(value, float)
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _ranks(program: Program, phase_of: dict[str, str], widths: dict[str, int]) -> dict[str, int]:
+    """Count the dimensions of every vector: 1 for a parameter's, 2 for a step's, 3 a sequence's."""
+    flat = {Low.TOTAL, Low.OUTER, Low.STACK, Low.UPPER_BLOCKS}
+    rank = {name: {"once": 1, "sequence": 3}.get(phase, 2) for name, phase in phase_of.items()}
+    for instr in program.after:
+        seen = [3 if rank[arg] == 2 else rank[arg] for arg in instr.args if widths[arg]]
+        fixed = instr.op in flat or "rows" in dict(instr.attrs)
+        rank[instr.name] = 1 if fixed else max(seen, default=3 if instr.op is Low.ZEROS else 1)
+    return rank
 
 
 def _reads(program: Program) -> Counter[str]:

@@ -1,0 +1,200 @@
+"""The agreement language at the command line: its text for a run, and a model's exact scores.
+
+`lm` and `tasks` do not know each other; here the one's models answer the other's questions.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from cellwright.cli.faults import UsageFault
+from cellwright.cli.quantities import count
+from cellwright.tasks.agreement import (
+    KINDS,
+    AgreementConfig,
+    AgreementCorpus,
+    Probe,
+    generate,
+)
+from cellwright.tasks.agreement_score import AgreementScore, DistanceRow, Tally, score
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cellwright.lm import LanguageModel, TrainConfig
+
+NAME = "agreement"
+LEVEL = "word"  # its words are what must agree
+PARTS = ("train", "valid", "test")
+SETTINGS = "agreement.json"
+BEFORE = 8  # sentences that a model reads before it is asked
+FAR = 20  # words: what stands further back is "far back"
+
+
+def check(name: str) -> None:
+    """UsageFault unless `name` is a corpus that can be generated."""
+    if name != NAME:
+        raise UsageFault(f"--corpus: expected {NAME}, got {name!r}")
+
+
+def lay_out(
+    config: "TrainConfig", out: Path, overwrite: bool, sentences: int | None = None
+) -> "TrainConfig":
+    """Write the language's text into `out`/corpus and return a configuration that reads it.
+
+    `sentences` is the size of its training part. RunError if `out` holds a run already, or
+    anything else.
+    """
+    from cellwright.lm.atomic import replacing
+    from cellwright.lm.run import RunDirectory
+
+    check(config.corpus or "")
+    if config.files:
+        raise UsageFault("--corpus: give a corpus or text files, not both")
+    if not overwrite:
+        RunDirectory.create(out).close()  # refuses a directory that is not ours to fill
+    settings = AgreementConfig() if sentences is None else AgreementConfig(sentences=sentences)
+    corpus = generate(settings)
+    folder = out / "corpus"
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        with replacing(folder / f"{part}.txt") as file:
+            file.write(corpus.text(part).encode())
+    with replacing(folder / SETTINGS) as file:
+        file.write(json.dumps(settings.to_dict(), indent=2).encode())
+    return dataclasses.replace(
+        config,
+        files=(str(folder / "train.txt"),),
+        valid=config.valid if isinstance(config.valid, str) else str(folder / "valid.txt"),
+    )
+
+
+def settings_of(run: Path) -> AgreementConfig:
+    """The settings of the language that `run` was trained on; the default ones for another run."""
+    path = run / "corpus" / SETTINGS
+    try:
+        return AgreementConfig(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return AgreementConfig()
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageFault(f"{path}: not the settings of an agreement language ({error})") from error
+
+
+def ask(
+    model: "LanguageModel", corpus: AgreementCorpus, sentences: int | None = None
+) -> AgreementScore:
+    """Score a model on the first `sentences` test sentences (None: on all).
+
+    Each is read after the same few validation sentences, as it would stand in a text: a model that
+    has learnt on a stream of sentences has never seen one begin from zero states.
+    UsageFault for a model that lacks words of the language.
+    """
+    import torch
+
+    probes = corpus.test[:sentences]
+    lines = [line.split() for line in corpus.valid[:BEFORE]]
+    ids, line_end = _vocabulary(model, probes, lines)
+    device = model.embedding.weight.device
+    before = [number for line in lines for number in (*(ids[w] for w in line), line_end)]
+    with torch.inference_mode():
+        state = model(torch.tensor([[line_end, *before[:-1]]], device=device))[1]
+
+    def log_probabilities(group: Sequence[Probe]) -> list[list[list[float]]]:
+        longest = max(len(probe.words) for probe in group)
+        text = torch.full((len(group), longest + 1), line_end)  # [B, T]; what follows is not read
+        for row, probe in enumerate(group):
+            text[row, 1 : 1 + len(probe.words)] = torch.tensor([ids[w] for w in probe.words])
+        with torch.inference_mode():
+            logits = model(text.to(device), repeated(state, len(group)))[0]  # [B, T, V]
+            logits = logits.float().log_softmax(-1).cpu()
+        return [
+            [
+                logits[row, t.position, [ids[w] for w in t.candidates]].tolist()
+                for t in probe.targets
+            ]
+            for row, probe in enumerate(group)
+        ]
+
+    return score(probes, log_probabilities)
+
+
+def repeated(state: Any, batch: int) -> Any:
+    """A state for `batch` sentences from the state of one: tensors [layers, 1, width], or one."""
+    if isinstance(state, tuple):
+        return tuple(repeated(part, batch) for part in state)
+    return state.expand(-1, batch, -1).contiguous()
+
+
+def _vocabulary(
+    model: "LanguageModel", probes: Sequence[Probe], lines: Sequence[Sequence[str]]
+) -> tuple[dict[str, int], int]:
+    """The model's ids of all words that it will read or be asked for, and of a line's end."""
+    tokenizer = model.tokenizer
+    if tokenizer is None or tokenizer.level != LEVEL or tokenizer.line_end_id is None:
+        raise UsageFault("the agreement language is scored by words; train with --level word")
+    words = {word for line in lines for word in line}
+    words |= {word for probe in probes for word in probe.words}
+    words |= {w for probe in probes for target in probe.targets for w in target.candidates}
+    ids = {word: tokenizer.token_id(word) for word in sorted(words)}
+    missing = [word for word, number in ids.items() if number is None]
+    if missing:
+        raise UsageFault(
+            f"this model does not know words of the agreement language ({', '.join(missing[:5])}); "
+            "train one with --corpus agreement, and more --sentences"
+        )
+    return {w: n for w, n in ids.items() if n is not None}, tokenizer.line_end_id
+
+
+def far_back(scores: AgreementScore, kind: str | None = None) -> Tally:
+    """The answers of a kind (None: of all) whose cue stands more than FAR words back."""
+    return scores.tally(lambda t: t.distance > FAR and kind in (None, t.kind))
+
+
+def table(scores: Mapping[str, AgreementScore]) -> Table:
+    """Accuracy by distance (rows) for each kind and model (columns)."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    made.add_column("distance", no_wrap=True)
+    for kind in ("all", *KINDS):
+        for name in scores:
+            head = f"{kind}\n{name}" if len(scores) > 1 else kind
+            made.add_column(head, justify="right", no_wrap=True)
+    made.add_column("n", justify="right", no_wrap=True)
+    by_distance = [each.by_distance() for each in scores.values()]
+    for rows in zip(*by_distance, strict=True):  # the same distances of each model
+        tallies = [t for of_kind in zip(*map(_tallies, rows), strict=True) for t in of_kind]
+        made.add_row(rows[0].label, *map(_share, tallies), str(rows[0].all.asked))
+    made.add_section()
+    kinds = [[each.tally(), *each.by_kind().values()] for each in scores.values()]
+    tallies = [tally for of_kind in zip(*kinds, strict=True) for tally in of_kind]
+    made.add_row("any", *map(_share, tallies), str(tallies[0].asked))
+    guesses = (f"{100 * tally.chance:.1f}" for tally in tallies)
+    made.add_row("guessing", *guesses, style="label")
+    return made
+
+
+def _tallies(row: DistanceRow) -> list[Tally]:
+    return [row.all, *row.kinds.values()]
+
+
+def _share(tally: Tally) -> str:
+    """Percent right; only a whole is 100."""
+    if not tally.asked:
+        return "."
+    return "100" if tally.right == tally.asked else f"{min(100 * tally.accuracy, 99.9):.1f}"
+
+
+def print_scores(out: "Console", scores: Mapping[str, AgreementScore]) -> None:
+    """Print the table and how it was made."""
+    out.print(table(scores))
+    answers = len(next(iter(scores.values())).answers)
+    out.print(
+        f"Percent of {count(answers)} words that the model prefers to each wrong form of them, by\n"
+        "the distance to the word they must agree with. number: the king ... sings;\n"
+        "gender: the king ... himself; country: grew up in France ... French.",
+        soft_wrap=True,
+    )

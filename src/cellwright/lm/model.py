@@ -1,0 +1,262 @@
+"""The language model: embedding, recurrent layers, decoder; and its files."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellwright import cells
+from cellwright.language.cell import Cell
+from cellwright.language.errors import CellwrightError
+from cellwright.language.serial import cell_from_json, cell_to_json
+from cellwright.lm.config import ConfigError, TrainConfig
+from cellwright.lm.errors import RunError
+from cellwright.lm.generation import Sampling, stream_ids, stream_text
+from cellwright.lm.run import FORMAT, VERSION, check_format
+from cellwright.lm.storage import (
+    read_json,
+    read_tensors,
+    reason,
+    write_json,
+    write_tensors,
+    write_text,
+)
+from cellwright.lm.tokenizer import Tokenizer
+from cellwright.nn import Recurrent
+
+States = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a language model: tokens, units of the embedding and of each recurrent layer.
+
+    `tie` makes the decoder's matrix the embedding's; `bias` is the cell's.
+    """
+
+    vocab: int
+    hidden: int
+    embed: int
+    layers: int = 1
+    dropout: float = 0.0
+    tie: bool = False
+    bias: bool = True
+
+    @classmethod
+    def of(cls, config: TrainConfig, vocab: int) -> "ModelShape":
+        """The shape that a training configuration asks for."""
+        same = ("hidden", "layers", "dropout", "tie", "bias")
+        sizes = {name: getattr(config, name) for name in same}
+        return cls(vocab=vocab, embed=config.embed_size, **sizes)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":
+        """The shape in a config.json; RunError if it is not one."""
+        kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != set(kinds):
+            raise RunError(f"model shape: expected {', '.join(kinds)}, got {values!r:.80}")
+        for name, kind in kinds.items():
+            sound = type(values[name]) is kind or (kind is float and type(values[name]) is int)
+            if not sound or (kind is int and values[name] < 1):
+                raise RunError(f"model shape: {name}: got {values[name]!r:.40}")
+        return cls(**values)
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next token: dropout and the recurrent layers on an embedding, then a decoder.
+
+    x = dropout(E[ids]); h, state = recurrent(x, state); logits = W dropout(h) + b
+
+    With `shape.tie`, W is E: the cell's output must then be as wide as the embedding.
+    `tokenizer` is needed to generate text and to be saved. Raises ConfigError for a tie that
+    does not fit and CellError for a cell that cannot be built.
+    """
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        cell: type[Cell] | str,
+        tokenizer: Tokenizer | None = None,
+        *,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.tokenizer = tokenizer
+        cell = cells.find(cell) if isinstance(cell, str) else cell
+        width = _output_width(cell, shape)
+        self.embedding = nn.Embedding(shape.vocab, shape.embed, device=device)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.recurrent = Recurrent(
+            cell,
+            shape.embed,
+            shape.hidden,
+            shape.layers,
+            bias=shape.bias,
+            batch_first=True,
+            dropout=shape.dropout if shape.layers > 1 else 0.0,
+            device=device,
+        )
+        self.decoder = nn.Linear(width, shape.vocab, device=device)
+        if shape.tie:
+            if width != shape.embed:
+                raise ConfigError(
+                    f"tie: {self.cell.__name__} gives {width} units, the embedding has "
+                    f"{shape.embed}: they must be equal; leave the tie out or set embed to {width}"
+                )
+            # N(0, 1), the embedding's own, would make the first logits tens of units wide
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+            self.decoder.weight = self.embedding.weight
+
+    @property
+    def cell(self) -> type[Cell]:
+        """The cell class of the recurrent layers."""
+        return self.recurrent.cell
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are learnt; a tied matrix counts once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def forward(self, ids: Tensor, state: States | None = None) -> tuple[Tensor, States]:
+        """Logits of the token after each of `ids`, and the state to go on from.
+
+        ids [B, T] int64; logits [B, T, vocab]; state: one tensor [layers, B, width] for each of
+        the cell's states, in a tuple if there are several. None starts from zeros.
+        """
+        x = self.dropout(self.embedding(ids))  # [B, T, E]
+        h, after = self.recurrent(x, state)  # [B, T, H]
+        return self.decoder(self.dropout(h)), after  # [B, T, V]
+
+    def set_forget_bias(self, value: float) -> None:
+        """Set the bias of the equation `f` in every layer; ConfigError if the cell has none."""
+        for layer in range(self.shape.layers):
+            blocks = self.recurrent.blocks(layer)
+            if "f.bias" not in blocks:
+                raise ConfigError(
+                    f"forget_bias: {self.cell.__name__} has no equation f with a bias; leave it out"
+                )
+            blocks["f.bias"].fill_(value)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state dict, a tied matrix once: what the weight files hold."""
+        tensors = self.state_dict()
+        if self.shape.tie:
+            del tensors["decoder.weight"]
+        return tensors
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the values of `tensors`, named and shaped as those of `tensors()`."""
+        own = self.tensors()
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)
+
+    def generate(self, prompt: str = "", length: int = 200, **sampling: Any) -> Iterator[str]:
+        """Yield the text that follows `prompt`, piece by piece, `length` tokens in all.
+
+        sampling: temperature=1.0 (0: the likeliest token), top_k=None, top_p=None, seed=None.
+        Works in constant memory, without dropout. An empty prompt starts after a line end.
+        VocabularyError for a prompt with unknown characters or words.
+        """
+        return stream_text(self, prompt, length, Sampling(**sampling))
+
+    def generate_ids(self, ids: Sequence[int], length: int, **sampling: Any) -> Iterator[int]:
+        """`generate` for token ids: yield the `length` ids that follow `ids`."""
+        return stream_ids(self, ids, length, Sampling(**sampling))
+
+    def save_pretrained(self, path: Path | str) -> None:
+        """Write config.json, cell.json, tokenizer.json and model.safetensors into `path`."""
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be made: {reason(error)}") from error
+        self.save_vocabulary(path)
+        write_tensors(path / "model.safetensors", self.tensors())
+        values = {"format": FORMAT, "version": VERSION, "model": dataclasses.asdict(self.shape)}
+        write_json(path / "config.json", values)
+
+    def save_vocabulary(self, path: Path) -> None:
+        """Write cell.json and tokenizer.json into the directory `path`."""
+        if self.tokenizer is None:
+            raise RunError(f"{path}: a model without its tokenizer cannot be saved")
+        write_text(path / "cell.json", cell_to_json(self.cell))
+        self.tokenizer.save(path / "tokenizer.json")
+
+    @classmethod
+    def from_pretrained(
+        cls, path: Path | str, device: torch.device | str = "cpu"
+    ) -> "LanguageModel":
+        """The model in a run directory or a `save_pretrained` one, ready to predict (eval mode).
+
+        Runs no code from the files. RunError, VocabularyError or CellFileError says which file is
+        missing, damaged or of another model.
+        """
+        path = Path(path)
+        shape, cell, tokenizer = _described(path)
+        try:
+            expected = cls(shape, cell, device="meta").tensors()
+        except (RuntimeError, OverflowError) as error:  # absurd sizes
+            raise RunError(f"{path / 'config.json'}: no such model: {reason(error)}") from error
+        tensors = read_tensors(path / "model.safetensors", expected)  # before memory is taken
+        with torch.random.fork_rng(devices=[]):  # initialisation draws numbers nobody needs
+            model = cls(shape, cell, tokenizer)
+        model.to(tensors["embedding.weight"].dtype).load_tensors(tensors)
+        return model.to(device).eval()
+
+
+def _output_width(cell: type[Cell], shape: ModelShape) -> int:
+    """How many units the cell puts out; ConfigError for a cell that no text can drive."""
+    graph = cell.graph
+    if (len(graph.inputs), len(graph.outputs)) != (1, 1):
+        raise ConfigError(
+            f"cell: {graph.cell} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+            "a language model needs one of each"
+        )
+    sizes = {"input": shape.embed, "hidden": shape.hidden}
+    missing = [symbol for symbol in graph.symbols if symbol not in sizes]
+    if missing:
+        raise ConfigError(
+            f"cell: {graph.cell} has a width {missing[0]}; a language model sets only input and "
+            "hidden: use cellwright.nn.Recurrent for this cell"
+        )
+    width = graph.nodes[graph.outputs[0]].width
+    assert width is not None  # every output of a checked graph has one
+    return width.resolve(sizes)
+
+
+def _described(path: Path) -> tuple[ModelShape, type[Cell], Tokenizer]:
+    if not path.is_dir():
+        raise RunError(f"{path}: no such directory; expected a run that `cellwright train` made")
+    for name in ("config.json", "cell.json", "tokenizer.json", "model.safetensors"):
+        if not (path / name).is_file():
+            raise RunError(
+                f"{path}: no model to load: {name} is missing; the training had not saved yet, "
+                "or this is not a run directory"
+            )
+    values = read_json(path / "config.json")
+    check_format(path, values)
+    shape = ModelShape.from_dict(values.get("model", {}))
+    cell = read_cell(path)
+    tokenizer = Tokenizer.load(path / "tokenizer.json")
+    if tokenizer.size != shape.vocab:
+        raise RunError(
+            f"{path / 'tokenizer.json'}: expected a vocabulary of {shape.vocab}, got "
+            f"{tokenizer.size}; the files are not of one model"
+        )
+    return shape, cell, tokenizer
+
+
+def read_cell(path: Path) -> type[Cell]:
+    """The cell in the directory `path`, from its data; runs no code."""
+    try:
+        return cell_from_json((path / "cell.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path / 'cell.json'}: cannot be read: {reason(error)}") from error
+    except CellwrightError as error:
+        raise type(error)(f"{path / 'cell.json'}: {error}") from error

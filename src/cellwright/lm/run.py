@@ -1,0 +1,331 @@
+"""A run directory: what it holds, who may write in it, and how a save stays whole.
+
+config.json        the model's shape, and every flag of the training
+cell.json          the cell's equations as data
+tokenizer.json     the vocabulary
+model.safetensors  the weights of the best validation; the latest while none was made
+metrics.jsonl      one JSON object a line: training, validation and test losses
+tokens/            the texts as ids, so that resuming does not need the texts
+last/              all that is needed to go on: weights, optimizer, random state, position
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, final
+
+from torch import Tensor
+
+from cellwright.lm.config import TrainConfig
+from cellwright.lm.errors import RunError
+from cellwright.lm.lock import LOCK, acquire
+from cellwright.lm.storage import (
+    clear_temporaries,
+    read_json,
+    read_tensors,
+    reason,
+    replace_directory,
+    settle_directory,
+    write_json,
+    write_tensors,
+)
+
+VERSION = 1
+REPLACED = "replaced"
+FORMAT = "cellwright language model"
+# What a run writes, and so all that replacing a run removes; the configuration goes first,
+# because it is what makes the directory a run.
+_OURS = ("config.json", "last", "model.safetensors", "metrics.jsonl", "cell.json")
+_OURS += ("tokenizer.json", "tokens")
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come: `window` windows into `epoch` (from 1), after `seconds` of work."""
+
+    epoch: int = 1
+    window: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_nats: float | None = None
+    finished: bool = False
+    metrics_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that training needs to go on exactly: the position and named tensors, in two sets.
+
+    `model` is the model's state, `training` the optimizer's, the random generators' and the
+    carried recurrent state; `facts` holds what is not a tensor.
+    """
+
+    position: Position
+    model: Mapping[str, Tensor]
+    training: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What can be read of a run without disturbing it; `metrics` are its lines, in order."""
+
+    config: TrainConfig
+    position: Position
+    metrics: list[dict[str, Any]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return self.position.finished
+
+
+def read_run(path: Path) -> RunInfo:
+    """Read a run that may be in use; RunError if there is none or it is damaged."""
+    path = Path(path)
+    config = read_config(path)
+    try:
+        position = _position(path / "last")
+    except RunError:  # a save is under way, or was cut short
+        position = _position(_candidate(path))
+    return RunInfo(config, position, read_metrics(path / "metrics.jsonl"))
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The training configuration of the run in `path`; RunError if it is no trained run."""
+    values = read_json(_described(path) / "config.json")
+    check_format(path, values)
+    if "training" not in values:
+        raise RunError(f"{path}: a model without its training: it cannot be resumed")
+    return TrainConfig.from_dict(values["training"])
+
+
+def check_format(path: Path, values: Mapping[str, Any]) -> None:
+    """RunError unless `values`, from config.json, are of the format this version reads."""
+    if values.get("format") != FORMAT or values.get("version") != VERSION:
+        raise RunError(
+            f"{path / 'config.json'}: expected {FORMAT!r} version {VERSION}, got "
+            f"{values.get('format')!r} version {values.get('version')!r}"
+        )
+
+
+def _described(path: Path) -> Path:
+    if not path.is_dir():
+        raise RunError(f"{path}: no such directory; a run is made by `cellwright train`")
+    if not (path / "config.json").is_file():
+        raise RunError(f"{path}: holds no run (config.json is missing)")
+    return path
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of `path`; a last line cut short by a crash is left out."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):  # the last has no line end: incomplete
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise RunError(f"{path}: line {number} is not JSON: {reason(error)}") from error
+    return records
+
+
+@final
+class RunDirectory:
+    """A run directory open for training: locked until closed, by this process or its death."""
+
+    def __init__(self, path: Path, lock: BinaryIO) -> None:
+        self.path = path
+        self._lock = lock
+        self._metrics: BinaryIO | None = None
+
+    @classmethod
+    def create(cls, path: Path, overwrite: bool = False) -> "RunDirectory":
+        """Lock `path` for a new run.
+
+        A directory that holds a run is refused unless `overwrite`, which removes that run; one
+        that holds anything else is always refused. RunError says which, and what to do.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            ours = (path / LOCK).exists()
+            held = sorted(entry.name for entry in path.iterdir() if entry.name != "corpus")
+        except OSError as error:
+            raise RunError(f"{path}: cannot be used: {reason(error)}") from error
+        if held and not ours and not (path / "config.json").exists():
+            raise RunError(
+                f"{path}: expected an empty directory, found {held[0]!r}; choose another for the "
+                "run"
+            )
+        run = cls(path, acquire(path))
+        try:
+            run._set_aside(overwrite)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Lock the run in `path` to go on with it, and clear what a crash left there."""
+        run = cls(_described(Path(path)), acquire(Path(path)))
+        try:
+            settle_directory(run.path / "last")
+            clear_temporaries(run.path)
+        except OSError as error:
+            run.close()
+            raise RunError(f"{path}: cannot be used: {reason(error)}") from error
+        return run
+
+    def _set_aside(self, overwrite: bool) -> None:
+        """Move the run that is to be replaced into replaced/, until the new one has begun."""
+        if not (self.path / "config.json").exists():
+            self.abandon()  # what a start cut short left
+        if (self.path / "config.json").exists():
+            if not overwrite:
+                raise RunError(
+                    f"{self.path}: holds a run already: go on with it by --resume {self.path}, "
+                    "replace it by --overwrite, or choose another directory"
+                )
+            settle_directory(self.path / "last")
+            clear_temporaries(self.path)
+            self._move(self.path, self.path / REPLACED)
+
+    def describe(self, model: Mapping[str, Any], config: TrainConfig) -> None:
+        """Write config.json: from now on the directory holds this run and no other."""
+        values = {"format": FORMAT, "version": VERSION, "model": dict(model)}
+        write_json(self.path / "config.json", values | {"training": config.to_dict()})
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Undo a start that came to nothing: remove its files, bring back the run set aside."""
+        for name in (*_OURS, "last.new"):
+            entry = self.path / name
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        clear_temporaries(self.path)
+        if (self.path / REPLACED).is_dir():
+            self._move(self.path / REPLACED, self.path)
+            (self.path / REPLACED).rmdir()
+
+    def _move(self, source: Path, target: Path) -> None:
+        # the configuration moves last in and first out: a run is whole where it stands
+        target.mkdir(exist_ok=True)
+        names = _OURS if target.name == REPLACED else _OURS[::-1]
+        for name in names:
+            if (source / name).exists():
+                (source / name).rename(target / name)
+
+    def save(self, snapshot: Snapshot, publish: bool) -> None:
+        """Replace last/ by `snapshot`, as one set; with `publish`, model.safetensors too.
+
+        RunError, with the previous save intact, if the disk is full or refuses.
+        """
+        position = {**asdict(snapshot.position), "metrics_bytes": self._metrics_size()}
+
+        def fill(directory: Path) -> None:
+            write_tensors(directory / "model.safetensors", dict(snapshot.model))
+            write_tensors(directory / "training.safetensors", dict(snapshot.training))
+            state = {"version": VERSION, "position": position, "facts": dict(snapshot.facts)}
+            write_json(directory / "state.json", state)
+
+        try:
+            if publish:
+                write_tensors(self.path / "model.safetensors", dict(snapshot.model))
+            replace_directory(self.path / "last", fill)
+        except RunError as error:
+            why = reason(error.__cause__ or error)
+            if not (self.path / "config.json").exists():
+                raise RunError(f"{self.path}: no room to begin a run ({why})") from error
+            raise RunError(
+                f"{self.path}: not saved ({why}); the save before it is intact: make room, then "
+                f"go on with --resume {self.path}"
+            ) from error
+
+    def load(self, model: Mapping[str, Tensor]) -> Snapshot:
+        """The last save, its tensors on the CPU; `model` gives the names and shapes expected."""
+        last = self.path / "last"
+        state = _state(last)
+        return Snapshot(
+            _position(last),
+            read_tensors(last / "model.safetensors", dict(model)),
+            read_tensors(last / "training.safetensors"),
+            state["facts"],
+        )
+
+    def log(self, **record: Any) -> None:
+        """Append one line to metrics.jsonl."""
+        try:
+            if self._metrics is None:
+                path = self.path / "metrics.jsonl"
+                self._metrics = path.open("ab", buffering=0)
+            self._metrics.write(json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: metrics.jsonl: cannot be written: {reason(error)}; "
+                f"make room, then go on with --resume {self.path}"
+            ) from error
+
+    def rewind_metrics(self, size: int) -> None:
+        """Drop the lines written after the save that training goes on from, whole or cut short."""
+        path = self.path / "metrics.jsonl"
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
+
+    def _metrics_size(self) -> int:
+        if self._metrics is None:
+            path = self.path / "metrics.jsonl"
+            return path.stat().st_size if path.exists() else 0
+        os.fsync(self._metrics.fileno())
+        return os.fstat(self._metrics.fileno()).st_size
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._metrics is not None:
+            self._metrics.close()
+        self._lock.close()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _candidate(path: Path) -> Path:
+    """The save that `settle_directory` would keep, found without changing anything."""
+    names = ("last", "last.new", "last.old")
+    return next((path / name for name in names if (path / name).exists()), path / "last")
+
+
+def _state(last: Path) -> dict[str, Any]:
+    if not last.is_dir():
+        raise RunError(f"{last}: missing: the run ended before its first save; train it anew")
+    state = read_json(last / "state.json")
+    if state.get("version") != VERSION or not isinstance(state.get("facts"), dict):
+        raise RunError(
+            f"{last / 'state.json'}: expected version {VERSION} with its facts, got version "
+            f"{state.get('version')!r}"
+        )
+    return state
+
+
+def _position(last: Path) -> Position:
+    values = _state(last).get("position")
+    known = {f.name for f in fields(Position)}
+    if not isinstance(values, dict) or set(values) != known:
+        raise RunError(f"{last / 'state.json'}: expected a position with {sorted(known)}")
+    if not all(isinstance(value, (int, float, type(None))) for value in values.values()):
+        raise RunError(f"{last / 'state.json'}: expected numbers in the position, got {values}")
+    return Position(**values)

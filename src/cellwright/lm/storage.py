@@ -1,0 +1,130 @@
+"""JSON, tensors and sets of files: written whole or not at all, checked when they are read."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cellwright.lm.atomic import replacing, sync_directory
+from cellwright.lm.errors import RunError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace the file `path` by `value` as JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file `path` by `text`."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Replace the file `path` by `tensors` in the safetensors format."""
+    with replacing(path) as file:
+        file.write(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; RunError if it is missing, cut short or something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not readable as JSON: {reason(error)}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: expected a JSON object, got a {type(value).__name__}")
+    return value
+
+
+def read_tensors(path: Path, expected: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The tensors in `path`, on the CPU; with `expected`, of exactly those names and shapes.
+
+    Shapes are compared before any tensor is read. RunError says what is wrong with the file.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: missing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            if expected is not None:
+                found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+                _compare(path, found, {name: tuple(t.shape) for name, t in expected.items()})
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: damaged or cut short: {reason(error)}") from error
+
+
+def _compare(path: Path, found: dict[str, tuple], expected: dict[str, tuple]) -> None:
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise RunError(
+                f"{path}: tensor {name}: expected {_shape(expected.get(name))}, "
+                f"got {_shape(found.get(name))}; the files are not of one model"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else f"shape {list(shape)}"
+
+
+def replace_directory(final: Path, fill: Callable[[Path], None]) -> None:
+    """Put the directory that `fill` writes in place of `final`, as one set.
+
+    The new one is complete on disk before the old one moves aside, so at every moment one of
+    `newest_directory`'s candidates is whole. On an error the new one is removed.
+    """
+    new, old = _beside(final, "new"), _beside(final, "old")
+    settle_directory(final)
+    try:
+        new.mkdir()
+        fill(new)
+        sync_directory(new)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise RunError(f"{final}: cannot be written: {reason(error)}") from error
+        raise
+    if final.exists():
+        final.rename(old)
+    new.rename(final)
+    sync_directory(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def settle_directory(final: Path) -> None:
+    """Finish or undo a replacement that a crash cut short, and clear what it left.
+
+    last + last.new: the new one may be incomplete: drop it. last.old + last.new without last:
+    the new one is complete: it becomes last. last.old alone: the old one comes back.
+    """
+    new, old = _beside(final, "new"), _beside(final, "old")
+    if not final.exists() and old.exists():
+        (new if new.exists() else old).rename(final)
+    for leftover in (new, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+
+
+def clear_temporaries(directory: Path) -> None:
+    """Remove the temporary files that a killed process left in `directory`."""
+    for leftover in directory.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}.{suffix}")
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what went wrong, without the path that an OSError repeats."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,192 @@
+"""One step of any cell as a module; drop-ins for torch.nn's `LSTMCell`, `GRUCell`, `RNNCell`."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cellwright import cells
+from cellwright.language import Cell
+from cellwright.language.transform import with_split_biases
+from cellwright.nn import checks, parameters
+from cellwright.nn.recurrent import States
+from cellwright.nn.running import Tensors, apply
+from cellwright.nn.torch_like import Device, simple_cell
+from cellwright.runtime import plan
+
+
+class RecurrentCell(nn.Module):
+    """One step of a recurrent cell: `cell(x, state) -> state`, in the way of torch.nn.LSTMCell.
+
+    cell: a `Cell` class, a name of the catalogue or `"file.py:Class"`. `proj_size`, `widths` and
+    `split_bias` are those of `Recurrent`. Parameters are named as a layer's are, without the
+    `_l0`; without biases their names are there and hold None, as in torch.nn.
+
+    Raises CellError for a cell or width that cannot be, and torch's own kinds of error (TypeError,
+    ValueError, RuntimeError) for the rest.
+    """
+
+    __constants__: ClassVar[list[str]] = ["input_size", "hidden_size", "bias"]
+    _shows_cell = True  # a drop-in's own name says which cell it is
+
+    def __init__(
+        self,
+        cell: type[Cell] | str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
+        widths: Mapping[str, int] | None = None,
+        split_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        checks.flags(bias=bias)
+        checks.sizes(input_size, hidden_size, proj_size)
+        self.cell = checks.cell(cell)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.proj_size = proj_size
+        self.widths = dict(widths or {})
+        self.split_bias = split_bias
+        graph = self.cell.graph
+        sizes = checks.widths(graph, input_size, hidden_size, proj_size, self.widths)
+        source = with_split_biases(self.cell) if split_bias else self.cell
+        self._plan = plan(source, sizes, bias)
+        parameters.register(self, self._plan.program.params, "", device=device, dtype=dtype)
+        for param in plan(source, sizes, True).program.params if not bias else ():
+            name = parameters.attribute(param, "")
+            if name not in self._parameters:
+                self.register_parameter(name, None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew: U(-1/sqrt(H), 1/sqrt(H)), norms aside."""
+        parameters.initialise(self, [(self._plan.program.params, "")], self.hidden_size)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the cell's states, in the order in which `hx` holds them."""
+        return self.cell.graph.state_names
+
+    def blocks(self) -> dict[str, Tensor]:
+        """Return views into the packed parameters, by equation and operand; see `Recurrent`."""
+        return parameters.views(self, self._plan.program.params, "")
+
+    def extra_repr(self) -> str:
+        """List what differs from the defaults, as torch.nn's cells do."""
+        shown = [f"{self.input_size}, {self.hidden_size}"]
+        if type(self)._shows_cell:
+            shown.insert(0, self.cell.__name__)
+        defaults = {"bias": True, "nonlinearity": "tanh", "proj_size": 0, "widths": {}}
+        for key, default in defaults.items():
+            value = getattr(self, key, default)
+            if value != default:
+                shown.append(f"{key}={value}")
+        return ", ".join(shown)
+
+    def forward(self, input: Tensor | Tensors, hx: States | None = None) -> States:
+        """Return the state after one step: a tensor [B, width], or a tuple for several states.
+
+        input: [B, input_size] or [input_size], a tuple for a cell with several inputs; hx: the
+        state before, of the returned form, zero where it is None.
+        """
+        return self.step(input, hx)[1]
+
+    def step(self, input: Tensor | Tensors, hx: States | None = None) -> tuple:
+        """Take one step; returns the output, a tuple for a cell with several, and the state.
+
+        The output is the first state where the cell does not declare another.
+        """
+        name = type(self).__name__
+        values = input if isinstance(input, tuple) else (input,)
+        checks.dims(name, values, (1, 2))
+        batched = values[0].dim() == 2
+        values = values if batched else tuple(v.unsqueeze(0) for v in values)
+        checks.features(name, self._plan, values)
+        weights = parameters.weights(self, self._plan.program.params, "")
+        start = self._start(hx, values[0], batched)
+        sequence = tuple(v.unsqueeze(0) for v in values)  # of one step: [1, B, width]
+        outputs, final = apply(self._plan, sequence, start, weights, inline=True)
+        output = tuple(y.squeeze(0) if batched else y[0, 0] for y in outputs)
+        state = final if batched else tuple(s.squeeze(0) for s in final)
+        one = len(output) == 1, len(state) == 1
+        return output[0] if one[0] else output, state[0] if one[1] else state
+
+    def _start(self, hx: States | None, like: Tensor, batched: bool) -> Tensors:
+        carries = self._plan.program.states
+        if hx is None:
+            return tuple(like.new_zeros(like.shape[0], c.width) for c in carries)
+        given = checks.split(self.state_names, hx)
+        made = []
+        for name, carry, state in zip(self.state_names, carries, given, strict=True):
+            if state.dim() not in (1, 2):
+                raise ValueError(
+                    f"{type(self).__name__}: the state {name} is 1-D or 2-D, got {state.dim()}-D"
+                )
+            state = state if batched else state.unsqueeze(0)
+            checks.alike(name, state, (like.shape[0], carry.width), like)
+            made.append(state)
+        return tuple(made)
+
+
+class LSTMCell(RecurrentCell):
+    """torch.nn.LSTMCell's arguments, parameters and numbers: `cell(x, (h, c)) -> (h, c)`."""
+
+    _shows_cell = False
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        cell = cells.CATALOGUE["lstm"]
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, split_bias=True)
+
+
+class GRUCell(RecurrentCell):
+    """torch.nn.GRUCell's arguments, parameters and numbers: `cell(x, h) -> h`."""
+
+    _shows_cell = False
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        cell = cells.CATALOGUE["gru"]
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, split_bias=True)
+
+
+class RNNCell(RecurrentCell):
+    """torch.nn.RNNCell's arguments, parameters and numbers: `cell(x, h) -> h`.
+
+    `nonlinearity`, `"tanh"` or `"relu"`, is the fourth argument; another is refused here, not at
+    the first step.
+    """
+
+    __constants__: ClassVar[list[str]] = [*RecurrentCell.__constants__, "nonlinearity"]
+    _shows_cell = False
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        cell = simple_cell(nonlinearity)
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, split_bias=True)
+        self.nonlinearity = nonlinearity

@@ -1,0 +1,79 @@
+"""Finding a cell by its name, or in a person's own file."""
+
+import pytest
+
+from cellwright import cells
+from cellwright.language import Cell, CellError
+
+FILE = '''
+from cellwright.language import Cell, Input, State, affine, tanh
+
+
+class Mine(Cell):
+    """My own."""
+
+    x, h = Input(), State()
+    h.next = tanh(affine(x, h))
+'''
+
+
+def test_catalogue_is_complete_and_documented():
+    assert len(set(cells.CATALOGUE.values())) == len(cells.CATALOGUE)
+    for name, cell in cells.CATALOGUE.items():
+        assert cells.find(name) is cell
+        assert issubclass(cell, Cell)
+        assert "19" in (cell.__doc__ or "") or "20" in (cell.__doc__ or ""), f"{name} cites no year"
+        assert cell.__name__ in repr(cell)
+
+
+def test_catalogue_cannot_be_changed():
+    with pytest.raises(TypeError):
+        cells.CATALOGUE["mine"] = cells.CATALOGUE["lstm"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("lsmt", "did you mean lstm"),
+        ("LSTM", "did you mean lstm"),
+        ("grucho", "gru-cho"),
+        ("zzz", "known: rnn, rnn-relu"),
+        ("mine.py", "name the class too, as in mine.py:MyCell"),
+        ("nowhere.py:Mine", "there is no file nowhere.py"),
+        ("", "no cell named ''"),
+    ],
+)
+def test_unknown(spec, words):
+    with pytest.raises(CellError) as error:
+        cells.find(spec)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_own_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE, encoding="utf-8")
+    found = cells.find(f"{path}:Mine")
+    assert found.__name__ == "Mine"
+    assert found.graph.state_names == ("h",)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        (FILE, "Other", "has no cell named 'Other'; its cells: Mine"),
+        ("y = 1\n", "Mine", "it declares no cell"),
+        (FILE, "Cell", "its cells: Mine"),
+        ("import nothing_of_that_name\n", "Mine", "mine.py:1: ModuleNotFoundError"),
+        ("class Mine(:\n", "Mine", "mine.py:1: SyntaxError"),
+        ("\n\nz = 1 / 0\n", "Mine", "mine.py:3: ZeroDivisionError"),
+        (FILE.replace("    h.next", "    y"), "Mine", "a state without a next value"),
+    ],
+)
+def test_own_file_with_a_slip(tmp_path, text, name, words):
+    path = tmp_path / "mine.py"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CellError) as error:
+        cells.find(f"{path}:{name}")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

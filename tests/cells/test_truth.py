@@ -1,0 +1,78 @@
+"""Every cell of the catalogue computes its paper's equations."""
+
+import numpy as np
+import pytest
+import torch
+
+from cellwright.cells import CATALOGUE
+from cellwright.compiler import lower
+from tests.cases import CELLS, TOLERANCE, assert_close, blocks, draw, fill, run, widths
+from tests.cells.oracles import ORACLES, sequence
+
+SIZES = [(1, 1, 1, 1), (3, 2, 4, 7), (5, 1, 1, 33), (1, 4, 9, 33)]  # T, B, I, H
+
+
+def clock_ready(name: str, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """A clock starts at zero; every other state starts anywhere."""
+    return (states[0], torch.zeros_like(states[1])) if name == "clockwork" else states
+
+
+def expected(name: str, program, values):
+    weights = {key: w.numpy() for key, w in blocks(program, values.params).items()}
+    states = tuple(s.numpy() for s in values.states)
+    output, final = sequence(ORACLES[name], weights, values.inputs[0].numpy(), states)
+    return torch.from_numpy(output), [torch.from_numpy(s) for s in final]
+
+
+def test_every_cell_has_an_oracle():
+    assert set(ORACLES) == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("name", CELLS)
+def test_cell_is_its_paper(name, size):
+    steps, batch, inputs, hidden = size
+    program = lower(CATALOGUE[name].graph, widths(inputs, hidden))
+    values = draw(program, steps, batch)
+    values = type(values)(values.inputs, clock_ready(name, values.states), values.params)
+    (output,), final = run(program, values)
+    wanted, wanted_final = expected(name, program, values)
+    assert_close(output, wanted, TOLERANCE[torch.float64], name)
+    for state, found, want in zip(program.states, final, wanted_final, strict=True):
+        assert_close(found, want, TOLERANCE[torch.float64], f"{name}.{state.name}")
+
+
+def test_clockwork_keeps_its_modules_periods_over_many_steps():
+    program = lower(CATALOGUE["clockwork"].graph, widths(2, 19))
+    values = draw(program, 150, 1)
+    values = type(values)(values.inputs, clock_ready("clockwork", values.states), values.params)
+    (output,), _ = run(program, values)
+    wanted, _ = expected("clockwork", program, values)
+    assert_close(output, wanted, TOLERANCE[torch.float64])
+    moved = (output[1:] != output[:-1]).any(1)  # of the unit at step t + 1
+    slowest = moved[:, -1].nonzero().flatten() + 1
+    assert slowest.tolist() == [128]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_float32_is_near(name):
+    program = lower(CATALOGUE[name].graph, widths(4, 33))
+    values = draw(program, 6, 3, dtype=torch.float32, scale=0.2)
+    values = type(values)(values.inputs, clock_ready(name, values.states), values.params)
+    double = type(values)(
+        *(
+            tuple(t.double() for t in group)
+            for group in (values.inputs, values.states, values.params)
+        )
+    )
+    (output,), _ = run(program, values)
+    (wanted,), _ = run(program, double)
+    assert_close(output, wanted.float(), TOLERANCE[torch.float32], name)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_blocks_are_views_that_cover_the_parameters(name):
+    program = lower(CATALOGUE[name].graph, widths(4, 7))
+    params = [torch.full(p.shape, np.nan) for p in program.params]
+    fill(program, params, {k: torch.ones_like(v) for k, v in blocks(program, params).items()})
+    assert all(bool((p == 1).all()) for p in params)

@@ -104,7 +104,9 @@ def pair(ours: Callable[[], object], theirs: Callable[[], object], repeats: int)
     return [mine, other, statistics.median(b / a for a, b in rows)]
 
 
-def compare(cell: str, shape: tuple[int, int, int], repeats: int) -> tuple[list[float], list[float]]:
+def compare(
+    cell: str, shape: tuple[int, int, int], repeats: int
+) -> tuple[list[float], list[float]]:
     """Check that both sides agree, then time inference and training (forward and backward)."""
     steps, batch, width = shape
     torch.manual_seed(0)

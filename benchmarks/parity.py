@@ -10,6 +10,7 @@ largest over all tensors of all combinations.
 """
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -156,6 +157,7 @@ def table() -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", "LSTM with projections")  # torch, of its own speed
     print(
         f"torch {torch.__version__}: LSTM, GRU, RNN tanh, RNN relu; T={T} B={B} I={I} H={H} P={P}"
     )

@@ -176,6 +176,14 @@ SLIPS = {
         HEAD + "i = (h < c) * c\nh.next = i\nc.next = i",
         "Mine.i (mine.py:3): a comparison can only be the condition of where",
     ),
+    "a comparison through a matrix": (
+        HEAD + "i = affine(h < c)" + TAIL,
+        "Mine.i (mine.py:3): a comparison can only be the condition of where",
+    ),
+    "a comparison among parts": (
+        HEAD + "i = concat(h < c, h)" + TAIL,
+        "Mine.i (mine.py:3): a comparison can only be the condition of where",
+    ),
     "a comparison of comparisons": (
         HEAD + "i = where((h < c) < h, h, c)\nh.next = i\nc.next = i",
         "a comparison can only be the condition of where",

@@ -202,6 +202,7 @@ def _check_args(place: Place, index: int, node: Node) -> None:
 
 def _width(place: Place, node: Node, before: Sequence[Node]) -> Width | None:
     """Infer a node's width from its arguments' widths."""
+    _check_conditions(place, node, before)
     widths = [before[arg].width for arg in node.args]
     if node.op in (Op.LINEAR, Op.BIAS):
         return node.width or HIDDEN
@@ -215,7 +216,6 @@ def _width(place: Place, node: Node, before: Sequence[Node]) -> Width | None:
             total = total + width if total and width else None
         return total
     if node.op in POINTWISE:
-        _check_conditions(place, node, before)
         known = [w for w in widths if w is not None]
         if not known:
             raise CellError(f"{place()}: {node.op} of numbers alone; write the number it makes")

@@ -1,7 +1,7 @@
 """Cellwright: write a recurrent cell as its equations; get the layer, and what belongs to it.
 
-    from cellwright import Cell, Input, State, affine, sigmoid, tanh
-    from cellwright.nn import Recurrent
+from cellwright import Cell, Input, State, affine, sigmoid, tanh
+from cellwright.nn import Recurrent
 """
 
 from importlib.metadata import version

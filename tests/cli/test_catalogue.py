@@ -7,7 +7,6 @@ import torch
 
 from cellwright.cells import CATALOGUE
 from cellwright.cli.cells import described
-from cellwright.cli.equations import TEXT, equations
 from cellwright.language import (
     Cell,
     Input,
@@ -20,6 +19,7 @@ from cellwright.language import (
     tanh,
 )
 from cellwright.language.ops import Op
+from cellwright.targets.equations import TEXT, equations
 from tests.cli.test_train import one_line
 
 

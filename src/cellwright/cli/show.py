@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cellwright.cli.equations import equations
 from cellwright.cli.faults import UsageFault
 from cellwright.cli.terminal import console
+from cellwright.targets.equations import equations
 
 if TYPE_CHECKING:
     from cellwright.language import Cell

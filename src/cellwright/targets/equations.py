@@ -1,116 +1,202 @@
-"""Equations: a cell as plain text, the way a paper writes it.
+"""A cell's equations as a person writes them: one table, one entry for each operation.
 
-    i  = σ(W_ix x + W_ih h + b_i)
-    c' = f ⊙ c + i ⊙ g
-
-A prime is the value after the step. ⊙ is the product unit by unit, W a matrix, b a bias vector,
-p a peephole's vector; their indices are the equation and the vector that they act on.
+i = σ(W_ix x + W_ih h[t-1] + b_i)
+c[t] = f ⊙ c[t-1] + i ⊙ g
 """
 
-from cellwright.compiler.layout import operand_name
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cellwright.language.cell import Cell
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.ops import Op
 
-LONGEST = 10_000  # characters of a part of an equation
+LONGEST = 10_000  # characters of a right-hand side that a person could still want to see
+# How tightly a text binds; an operand that binds more loosely than it must gets parentheses.
+CHOICE, COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(6)
 
-# Binding strength: an argument weaker than its place gets parentheses.
-COMPARE, SUM, TERM, ATOM = range(4)
 
-POINT: dict[Op, tuple[str, int, tuple[int, ...]]] = {
-    Op.ADD: ("{} + {}", SUM, (SUM, SUM)),
-    Op.SUB: ("{} − {}", SUM, (SUM, TERM)),
-    Op.MUL: ("{} ⊙ {}", TERM, (TERM, TERM)),
-    Op.DIV: ("{} / {}", TERM, (TERM, ATOM)),
-    Op.NEG: ("−{}", TERM, (ATOM,)),
-    Op.ABS: ("|{}|", ATOM, (COMPARE,)),
-    Op.SIGMOID: ("σ({})", ATOM, (COMPARE,)),
-    Op.TANH: ("tanh({})", ATOM, (COMPARE,)),
-    Op.RELU: ("max({}, 0)", ATOM, (COMPARE,)),
-    Op.EXP: ("exp({})", ATOM, (COMPARE,)),
-    Op.LOG: ("log({})", ATOM, (COMPARE,)),
-    Op.MAXIMUM: ("max({}, {})", ATOM, (COMPARE, COMPARE)),
-    Op.MINIMUM: ("min({}, {})", ATOM, (COMPARE, COMPARE)),
-    Op.LESS: ("{} < {}", COMPARE, (SUM, SUM)),
-    Op.LESS_EQUAL: ("{} ≤ {}", COMPARE, (SUM, SUM)),
-    Op.WHERE: ("({1} if {0} else {2})", ATOM, (COMPARE, COMPARE, COMPARE)),
-    Op.LINEAR: ("{} {}", TERM, (ATOM,)),
-    Op.DIAGONAL: ("{} ⊙ {}", TERM, (ATOM,)),
-    Op.LAYER_NORM: ("LN({})", ATOM, (COMPARE,)),
-    Op.CONCAT: ("[{}]", ATOM, ()),
-    Op.PART: ("{}[{} of {}]", ATOM, (ATOM,)),
+@dataclass(frozen=True)
+class Text:
+    """An expression as text, and how tightly it binds."""
+
+    text: str
+    binds: int = ATOM
+
+    def at_least(self, binds: int) -> str:
+        """The text, in parentheses if it binds more loosely than `binds`."""
+        return self.text if self.binds >= binds else f"({self.text})"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node with the texts of its arguments, and the letters that name a matrix's operand."""
+
+    node: Node
+    args: tuple[Text, ...]
+    operand: str = ""
+    mark: str = ""  # ' for a second set of weights of the same name
+
+    @property
+    def weight(self) -> str:
+        """Equation, operand and mark: what tells a matrix from the others."""
+        return f"{self.owner}{self.operand}{self.mark}"
+
+    @property
+    def owner(self) -> str:
+        """The equation that the node's weights belong to."""
+        return _plain(self.node.owner or "")
+
+
+def _infix(sign: str, binds: int, right: int) -> Callable[[Place], Text]:
+    """`a sign b`; `right` is how tightly the right operand must bind."""
+
+    def write(at: Place) -> Text:
+        a, b = at.args
+        return Text(f"{a.at_least(binds)} {sign} {b.at_least(right)}", binds)
+
+    return write
+
+
+def _applied(name: str) -> Callable[[Place], Text]:
+    """`name(a, b)`."""
+    return lambda at: Text(f"{name}({', '.join(a.text for a in at.args)})")
+
+
+def _linear(at: Place) -> Text:
+    name = f"{at.node.attr('tag')}{at.mark}" if at.node.attr("tag") else at.weight
+    blocks = at.node.attr("upper_blocks")
+    matrix = f"upper(W_{name})" if blocks else f"W_{name}"
+    return Text(f"{matrix} {at.args[0].at_least(UNARY)}", PRODUCT)
+
+
+def _diagonal(at: Place) -> Text:
+    return Text(f"p_{at.weight} ⊙ {at.args[0].at_least(UNARY)}", PRODUCT)
+
+
+def _constant(at: Place) -> Text:
+    return Text(f"{at.node.attr('value'):g}")
+
+
+def _modules(at: Place) -> Text:
+    values = at.node.attr("values")
+    assert isinstance(values, tuple)
+    return Text(f"({', '.join(f'{v:g}' for v in values)}), one for each block of units")
+
+
+def _part(at: Place) -> Text:
+    index, of = at.node.attr("index"), at.node.attr("of")
+    assert isinstance(index, int)
+    return Text(f"part {index + 1} of {of} of {at.args[0].at_least(ATOM)}", CHOICE)
+
+
+def _where(at: Place) -> Text:
+    condition, a, b = at.args
+    return Text(f"{a.at_least(SUM)} if {condition.text} else {b.at_least(SUM)}", CHOICE)
+
+
+TEXT: dict[Op, Callable[[Place], Text]] = {
+    Op.INPUT: lambda at: Text(at.node.name or ""),
+    Op.STATE: lambda at: Text(f"{at.node.name}[t-1]"),
+    Op.CONSTANT: _constant,
+    Op.MODULES: _modules,
+    Op.LINEAR: _linear,
+    Op.DIAGONAL: _diagonal,
+    Op.BIAS: lambda at: Text(f"b_{at.owner}{at.mark}"),
+    Op.LAYER_NORM: _applied("layer_norm"),
+    Op.PART: _part,
+    Op.CONCAT: _applied("concat"),
+    Op.ADD: _infix("+", SUM, SUM),
+    Op.SUB: _infix("-", SUM, PRODUCT),
+    Op.MUL: _infix("⊙", PRODUCT, PRODUCT),
+    Op.DIV: _infix("/", PRODUCT, UNARY),
+    Op.NEG: lambda at: Text(f"-{at.args[0].at_least(PRODUCT)}", UNARY),
+    Op.ABS: lambda at: Text(f"|{at.args[0].text}|"),
+    Op.SIGMOID: _applied("σ"),
+    Op.TANH: _applied("tanh"),
+    Op.RELU: _applied("relu"),
+    Op.EXP: _applied("exp"),
+    Op.LOG: _applied("log"),
+    Op.MAXIMUM: _applied("max"),
+    Op.MINIMUM: _applied("min"),
+    Op.LESS: _infix("<", COMPARISON, SUM),
+    Op.LESS_EQUAL: _infix("≤", COMPARISON, SUM),
+    Op.WHERE: _where,
 }
 
 
-def equations(graph: Graph) -> list[tuple[str, str]]:
-    """Return a cell's equations as (left side, right side), in the order of the declaration."""
-    return [
-        (_side(name), _write(graph, index, graph.nodes[index])[0]) for name, index in _rows(graph)
+def equations(cell: type[Cell]) -> str:
+    """The cell's name and description, its equations, and what the letters mean."""
+    graph = cell.graph
+    lines = [f"{graph.cell}"]
+    if cell.__doc__:
+        lines += textwrap.wrap(" ".join(inspect.cleandoc(cell.__doc__).split()), 78)
+    lines.append("")
+    written = _written(graph)
+    rows = [
+        (_at_t(node.name), text)
+        for node, text in zip(graph.nodes, written, strict=True)
+        if node.name and node.op not in (Op.INPUT, Op.STATE)
     ]
+    named = {state.name: graph.nodes[state.next].name for state in graph.states}
+    rows += [(f"{s}[t]", _at_t(n)) for s, n in named.items() if n and n != f"{s}.next"]
+    width = max(len(name) for name, _ in rows)
+    lines += [f"  {name:>{width}} = {text}" for name, text in rows]
+    lines += ["", *textwrap.wrap(_legend(graph), 78)]
+    return "\n".join(lines)
 
 
-def emit(graph: Graph) -> str:
-    """Return the equations as lines, aligned at the equals sign."""
-    rows = equations(graph)
-    room = max(len(left) for left, _ in rows)
-    return "\n".join(f"{left:<{room}} = {right}" for left, right in rows)
+def _written(graph: Graph) -> list[str]:
+    """The right-hand side of every node; a named value is written out once, then by its name."""
+    sides: list[str] = []
+    used: list[Text] = []
+    letters: list[str] = []  # of what an operand is made: names a matrix after it
+    seen: Counter[tuple[object, ...]] = Counter()
+    for node in graph.nodes:
+        operand = "".join(dict.fromkeys(letters[k] for k in node.args))
+        mark = "'" * seen[node.op, node.owner, operand]
+        seen[node.op, node.owner, operand] += 1
+        text = TEXT[node.op](Place(node, tuple(used[k] for k in node.args), operand, mark))
+        if len(text.text) > LONGEST:
+            raise CellError(
+                f"{graph.cell}: an equation too long to write out; name some parts of it"
+            )
+        sides.append(text.text)
+        leaf = node.op in (Op.INPUT, Op.STATE)
+        named = node.name is not None and not leaf
+        used.append(Text(_at_t(node.name or "")) if named else text)
+        letters.append(_plain(node.name) if node.name else operand)
+    return sides
 
 
-def _rows(graph: Graph) -> list[tuple[str, int]]:
-    """List every equation, with a row of its own for a state that takes a value named before."""
-    rows = list(graph.equations)
-    for state in graph.states:
-        if graph.nodes[state.next].name != f"{state.name}.next":
-            rows.append((f"{state.name}.next", state.next))
-    return rows
+def _at_t(name: str) -> str:
+    """`c.next` is the state after the step: c[t]."""
+    return f"{name.removesuffix('.next')}[t]" if name.endswith(".next") else name
 
 
-def _side(name: str) -> str:
-    return name.removesuffix(".next") + "'" * name.endswith(".next")
+def _plain(name: str) -> str:
+    return name.removesuffix(".next")
 
 
-def _read(graph: Graph, index: int, strength: int) -> str:
-    node = graph.nodes[index]
-    if node.name and node.op is not Op.MODULES:
-        return _side(node.name)
-    text, own = _write(graph, index, node)
-    if len(text) > LONGEST:
-        raise CellError(f"{graph.cell}: an equation too long to write out; name some parts of it")
-    return text if own >= strength else f"({text})"
-
-
-def _write(graph: Graph, index: int, node: Node) -> tuple[str, int]:
-    if node.op in (Op.INPUT, Op.STATE):
-        return _side(node.name or ""), ATOM
-    if node.op is Op.CONSTANT:
-        value = node.attr("value")
-        return f"{value:g}".replace("-", "−"), ATOM
-    if node.op is Op.MODULES:
-        values = node.attr("values")
-        assert isinstance(values, tuple)
-        return f"[{', '.join(f'{v:g}' for v in values)}]", ATOM
-    owner = (node.owner or "").removesuffix(".next")
-    if node.op is Op.BIAS:
-        others = [n for n in graph.nodes if n.op is Op.BIAS and n.owner == node.owner]
-        return f"b_{owner}{operand_name(graph, index) if len(others) > 1 else ''}", ATOM
-    template, own, needs = POINT[node.op]
-    if node.op is Op.CONCAT:
-        return template.format(" ; ".join(_read(graph, a, COMPARE) for a in node.args)), own
-    args = [_read(graph, arg, need) for arg, need in zip(node.args, needs, strict=True)]
-    if node.op in (Op.LINEAR, Op.DIAGONAL):
-        return template.format(_weight(graph, node, owner), args[0]), own
-    if node.op is Op.PART:
-        part, parts = node.attr("index"), node.attr("of")
-        assert isinstance(part, int)
-        return template.format(args[0], part + 1, parts), own
-    return template.format(*args), own
-
-
-def _weight(graph: Graph, node: Node, owner: str) -> str:
-    """Name a weight after its equation and its vector: W_ix, p_ic."""
-    letter = "W" if node.op is Op.LINEAR else "p"
-    operand = graph.nodes[node.args[0]].name
-    index = f"{owner}{operand.removesuffix('.next')}" if operand else owner
-    plain = f"{letter}_{index}"
-    blocks = node.attr("upper_blocks")
-    return f"tri{blocks}({plain})" if blocks else plain
+def _legend(graph: Graph) -> str:
+    """What the signs in these equations mean, and no others."""
+    found = {node.op for node in graph.nodes}
+    inputs, states = ", ".join(graph.input_names), ", ".join(graph.state_names)
+    parts = [f"{inputs}: input at step t. {states}: carried from step to step"]
+    outputs = ", ".join(map(_at_t, graph.output_names))
+    parts.append(f"The layer's output is {outputs}")
+    signs = {
+        Op.LINEAR: "W: matrix",
+        Op.BIAS: "b: bias",
+        Op.DIAGONAL: "p: peephole, a vector",
+        Op.SIGMOID: "σ: logistic sigmoid",
+        Op.MUL: "⊙: element by element",
+    }
+    parts.append("; ".join(text for op, text in signs.items() if op in found))
+    if any(node.attr("upper_blocks") for node in graph.nodes):
+        parts.append("upper(W): the blocks below the diagonal are 0")
+    return ". ".join(parts) + "."

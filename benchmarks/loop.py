@@ -10,7 +10,7 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ SHAPES = ((100, 1, 64), (100, 1, 256), (100, 16, 128), (100, 32, 256), (35, 20, 
 AGREEMENT = 1e-4  # float32, over 100 steps
 
 
-def rnn(x: Tensor, w: dict[str, Tensor]) -> Tensor:
+def rnn(x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     """An Elman network."""
     h = x.new_zeros(x.shape[1], w["weight_hh_l0"].shape[1])
     u, ys = w["weight_hh_l0"].t(), []
@@ -32,7 +32,7 @@ def rnn(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     return torch.stack(ys)
 
 
-def lstm(x: Tensor, w: dict[str, Tensor]) -> Tensor:
+def lstm(x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     """An LSTM with a forget gate."""
     h = x.new_zeros(x.shape[1], w["weight_hh_l0"].shape[1])
     c, u, ys = torch.zeros_like(h), w["weight_hh_l0"].t(), []
@@ -44,7 +44,7 @@ def lstm(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     return torch.stack(ys)
 
 
-def peephole(x: Tensor, w: dict[str, Tensor]) -> Tensor:
+def peephole(x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     """An LSTM with peepholes, the output gate's on the new cell state."""
     h = x.new_zeros(x.shape[1], w["weight_hh_l0"].shape[1])
     c, u, ys = torch.zeros_like(h), w["weight_hh_l0"].t(), []
@@ -58,7 +58,7 @@ def peephole(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     return torch.stack(ys)
 
 
-def gru(x: Tensor, w: dict[str, Tensor]) -> Tensor:
+def gru(x: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     """A GRU with the reset gate after the matrix."""
     h = x.new_zeros(x.shape[1], w["weight_hh_l0"].shape[1])
     u, ys = w["weight_hh_l0"].t(), []
@@ -73,7 +73,7 @@ def gru(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     return torch.stack(ys)
 
 
-LOOPS: dict[str, Callable[[Tensor, dict[str, Tensor]], Tensor]] = {
+LOOPS: dict[str, Callable[[Tensor, Mapping[str, Tensor]], Tensor]] = {
     "rnn": rnn,
     "lstm": lstm,
     "peephole": peephole,
@@ -98,7 +98,8 @@ def timed(run: Callable[[], object]) -> float:
 
 def pair(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> list[float]:
     """Time two functions in turn; return the medians in ms and the median of the ratios."""
-    ours(), theirs()
+    ours()
+    theirs()
     rows = [(timed(ours), timed(theirs)) for _ in range(repeats)]
     mine, other = (statistics.median(column) * 1e3 for column in zip(*rows, strict=True))
     return [mine, other, statistics.median(b / a for a, b in rows)]
@@ -145,7 +146,7 @@ def compare(
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

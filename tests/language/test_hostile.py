@@ -148,7 +148,7 @@ def try_out(cell: type[Cell]) -> None:
         assert_harmless(reference.emit(made, reset=True, lengths=True, doc=graph.doc))
     source = reference.emit(program, doc=graph.doc)
     assert_harmless(source)
-    assert equations.emit(graph)
+    assert equations.equations(cell)
     sizes = [math.prod(p.shape) for p in program.params] + list(program.widths().values())
     if max(sizes) < 10_000:
         values = draw(program, 2, 2)

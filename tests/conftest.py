@@ -11,6 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Machine code made by the tests is kept for the next run of them, apart from the user's own.
+os.environ.setdefault(
+    "CELLWRIGHT_CACHE", __file__.replace("conftest.py", "../.pytest_cache/cellwright")
+)
 
 import pytest
 from hypothesis import settings

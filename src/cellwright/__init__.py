@@ -5,6 +5,7 @@ from cellwright.nn import Recurrent
 """
 
 from importlib.metadata import version
+from typing import Any
 
 from cellwright.language import (
     Cell,
@@ -38,6 +39,16 @@ from cellwright.language import (
 
 __version__ = version("cellwright")
 
+
+def __getattr__(name: str) -> Any:
+    """`use_backend`, which needs torch: fetched when it is asked for."""
+    if name == "use_backend":
+        from cellwright.runtime import use_backend
+
+        return use_backend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "Cell",
     "CellError",
@@ -65,5 +76,6 @@ __all__ = [
     "sigmoid",
     "split",
     "tanh",
+    "use_backend",
     "where",
 ]

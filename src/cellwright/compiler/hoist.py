@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from cellwright.compiler.program import Instr, Program, Stage, verify
+from cellwright.language.ops import COMPARISONS
 
 
 def hoist(program: Program) -> Program:
@@ -10,6 +11,9 @@ def hoist(program: Program) -> Program:
 
     before:  for t: a = W @ x[t] + b + U @ h
     after:   A = X @ W.T + b;  for t: a = A[t] + U @ h
+
+    A truth value stays in the loop, with what is chosen by it: it is cheap, and no sequence of
+    numbers could hold it.
     """
     inputs = {port.name for port in program.inputs}
     states = {carry.name for carry in program.states}
@@ -18,7 +22,7 @@ def hoist(program: Program) -> Program:
     body: list[Instr] = []
     step_values, sequences = set(states), set(inputs)
     for instr in program.body:
-        if step_values.intersection(instr.args):
+        if step_values.intersection(instr.args) or instr.op in COMPARISONS:
             body.append(instr)
             step_values.add(instr.name)
         elif sequences.intersection(instr.args):

@@ -130,8 +130,8 @@ class _Builder:
             self._provide_once(name)
         elif name in self.ports or name in self.copied:
             return
-        elif self.home[name] == "step" and self._recomputable(name):
-            instr = self.made[name]
+        elif self.home[name] == "step" and (self._is_truth(name) or self._recomputable(name)):
+            instr = self.made[name]  # a truth value is always told anew: numbers cannot keep it
             for arg in instr.args:
                 self._provide(arg)
             self.copied.add(name)
@@ -145,6 +145,9 @@ class _Builder:
             for arg in instr.args:
                 self._provide_once(arg)
             self.once[name] = instr
+
+    def _is_truth(self, name: str) -> bool:
+        return name in self.made and self.made[name].op in COMPARISONS
 
     def _recomputable(self, name: str) -> bool:
         """Tell whether a value of the body follows cheaply from what is kept anyway."""

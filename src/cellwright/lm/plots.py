@@ -71,7 +71,8 @@ def _height(comparison: "Comparison", point: "CurvePoint") -> float:
 
 def _label(rows: Sequence["Row"]) -> str:
     runs = f", {len(rows)} seeds" if len(rows) > 1 else ""
-    return f"{rows[0].cell} ({rows[0].hidden} units, {_short(rows[0].parameters)} parameters{runs})"
+    cell = rows[0].cell.rpartition(":")[2]  # of file.py:Class, the class
+    return f"{cell} ({rows[0].hidden} units, {_short(rows[0].parameters)} parameters{runs})"
 
 
 def _label_ends(axes: "Axes", ends: list[tuple[float, str, str]]) -> None:

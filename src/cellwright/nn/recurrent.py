@@ -13,9 +13,7 @@ from cellwright.language import Cell
 from cellwright.language.transform import with_split_biases
 from cellwright.nn import checks, parameters, sequences
 from cellwright.nn.running import Rows, Start, Tensors, run
-from cellwright.runtime import Plan, plan
-
-BACKENDS = ("auto", "reference")
+from cellwright.runtime import Plan, checked_backend, chosen_backend, path_of, plan, refused
 
 States = Tensor | Tensors
 # A forward pass's outputs, final states and, where it was asked for them, all states.
@@ -29,8 +27,8 @@ class Recurrent(nn.Module):
     Arguments up to `dtype` are torch.nn.LSTM's, in its order. `proj_size` is for cells with a
     width `proj`; `widths` gives sizes to a cell's other width symbols. `learn_start` makes the
     start state a parameter (`start_h_l0`, ...), used where no `hx` is given and after a reset.
-    `split_bias` keeps torch's second bias. `backend` is the path that runs: `"auto"` or
-    `"reference"`.
+    `split_bias` keeps torch's second bias. `backend` is the path that runs: `"llvm"` is machine
+    code for this processor, `"reference"` torch operations, `"auto"` the first that can serve.
 
     Raises CellError for a cell or width that cannot be, and torch's own kinds of error (TypeError,
     ValueError, RuntimeError) where torch.nn raises them.
@@ -76,8 +74,6 @@ class Recurrent(nn.Module):
                 f"{dropout} does nothing with num_layers={num_layers}",
                 stacklevel=checks.outside(),
             )
-        if backend not in BACKENDS:
-            raise ValueError(f"backend is one of {', '.join(BACKENDS)}, got {backend!r:.40}")
         self.cell = checks.cell(cell)
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -90,7 +86,7 @@ class Recurrent(nn.Module):
         self.widths = dict(widths or {})
         self.learn_start = learn_start
         self.split_bias = split_bias
-        self.backend = backend
+        self.backend = checked_backend(backend)
         self._plans = self._compile()
         self._emitting = [made.emitting_states() for made in self._plans]
         for k, made in enumerate(self._plans):
@@ -174,10 +170,16 @@ class Recurrent(nn.Module):
 
     def explain(self) -> str:
         """Say in one line which execution path runs."""
+        backend = chosen_backend(self.backend)
+        weights = tuple(self.all_weights[0])
+        reason = "it was asked for" if backend == "reference" else refused(weights)
+        name = self.cell.__name__
+        traced = "in a graph that torch.compile or torch.export traces, one operator"
+        if reason is None:
+            return f"{name}: llvm path, {path_of(weights[0].dtype)} (backend={backend!r}); {traced}"
         return (
-            f"{self.cell.__name__}: reference path, torch operations in a loop over time; one "
-            f"operator where torch.compile or torch.export traces it (backend={self.backend!r}; "
-            "this version has no other path)"
+            f"{name}: reference path, torch operations in a loop over time, because {reason} "
+            f"(backend={backend!r}); {traced}"
         )
 
     def flatten_parameters(self) -> None:
@@ -336,7 +338,7 @@ class Recurrent(nn.Module):
             for reverse, suffix in enumerate(self._suffixes(k)):
                 at = start.at(k * self._directions + reverse)
                 weights = parameters.weights(self, made.program.params, suffix)
-                outputs, final = run(made, values, at, weights, rows, bool(reverse))
+                outputs, final = run(made, values, at, weights, rows, bool(reverse), self.backend)
                 both.append(outputs[: made.emitted])
                 finals.append(final)
                 trails.append(tuple(outputs[k] for k in made.trail))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cellwright.nn import sequences
-from cellwright.runtime import Plan, traced
+from cellwright.runtime import Plan, chosen_backend, fused, refused, say_once, traced
 
 Tensors = tuple[Tensor, ...]
 
@@ -33,7 +33,13 @@ class Start:
 
 
 def run(
-    made: Plan, values: Tensors, start: Start, weights: Tensors, rows: Rows, reverse: bool
+    made: Plan,
+    values: Tensors,
+    start: Start,
+    weights: Tensors,
+    rows: Rows,
+    reverse: bool,
+    backend: str,
 ) -> tuple[Tensors, Tensors]:
     """Run a plan over inputs [T, B, width]; in reverse each row is read back from its end.
 
@@ -46,7 +52,7 @@ def run(
         reset = None if reset is None else sequences.reset_backwards(reset, lengths)
     valid = None if lengths is None else sequences.valid_mask(lengths, values[0].shape[0])
     fresh = start.fresh if reset is not None else ()
-    outputs, final = apply(made, values, start.first, weights, fresh, reset, valid)
+    outputs, final = apply(made, values, start.first, weights, fresh, reset, valid, backend=backend)
     if reverse:
         outputs = tuple(sequences.backwards(y, lengths) for y in outputs)
     return outputs, final
@@ -62,12 +68,14 @@ def apply(
     valid: Tensor | None = None,
     *,
     inline: bool = False,
+    backend: str = "reference",
 ) -> tuple[Tensors, Tensors]:
-    """Run in eager mode as torch operations, in a graph that is being traced as one operator.
+    """Run as machine code or torch operations; in a graph that is being traced, as one operator.
 
-    `inline` traces the operations too, one time step after the other; so does a transform of
-    torch.func, which no operator of torch.library can pass through. Autocast turns the whole layer
-    to its dtype, as it does torch.nn's layers.
+    `backend` "auto" takes machine code where it can serve, "llvm" insists on it. `inline` traces
+    the operations too, one time step after the other; so does a transform of torch.func, which no
+    operator of torch.library can pass through. Autocast turns the whole layer to its dtype, as it
+    does torch.nn's layers.
     """
     device = values[0].device.type
     if _autocasting(device):
@@ -76,10 +84,21 @@ def apply(
             _cast(group, dtype) for group in (values, states, weights, fresh)
         )
         with torch.autocast(device, enabled=False):
-            return apply(made, values, states, weights, fresh, reset, valid, inline=inline)
+            return apply(
+                made, values, states, weights, fresh, reset, valid, inline=inline, backend=backend
+            )
     transformed = torch._C._are_functorch_transforms_active()
     if torch.compiler.is_compiling() and not inline and not transformed:
         return traced(made, values, states, weights, fresh, reset, valid)
+    compiled = torch.compiler.is_compiling()
+    backend = backend if compiled or inline else chosen_backend(backend)
+    if backend != "reference" and not (transformed or compiled or inline):
+        reason = refused((*values, *states, *weights, *fresh))
+        if reason is None:
+            return fused(made, values, states, weights, fresh, reset, valid)
+        if backend == "llvm":
+            raise RuntimeError(f"backend='llvm' cannot run {made.cell.__name__}: {reason}")
+        say_once(made.cell.__name__, reason)
     loop = made.loops[reset is not None, valid is not None]
     masks = [mask for mask in (reset, valid) if mask is not None]
     return loop(*values, *states, *weights, *fresh, *masks)

@@ -31,7 +31,7 @@ def sequence(
     made = plan_of(key)
     run = made.forward_with_residuals(reset=reset is not None, lengths=valid is not None)
     outputs, final = _plainly(run, [*inputs, *states, *params, *starts, *_given(reset, valid)])
-    return _unaliased([*outputs, *final], [*inputs, *states, *params, *starts])
+    return unaliased([*outputs, *final], [*inputs, *states, *params, *starts])
 
 
 @sequence.register_fake
@@ -79,7 +79,7 @@ def sequence_vjp(
     grads += ends[: len(ct_states)]
     grads += [_or_zeros(found, p.name, t) for p, t in zip(program.params, params, strict=True)]
     grads += ends[len(ct_states) :]
-    return _unaliased(grads, [*inputs, *params, *residuals, *ct_outputs, *ct_states])
+    return unaliased(grads, [*inputs, *params, *residuals, *ct_outputs, *ct_states])
 
 
 @sequence_vjp.register_fake
@@ -111,7 +111,7 @@ def _or_zeros(found: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
     return found[name] if name in found else torch.zeros_like(like)
 
 
-def _unaliased(made: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
+def unaliased(made: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
     """Copy what shares memory with an argument or an earlier result: an op may return neither."""
     seen = {t.untyped_storage().data_ptr() for t in given if t.numel()}
     result = []

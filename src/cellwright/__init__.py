@@ -5,7 +5,7 @@ from cellwright.nn import Recurrent
 """
 
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellwright.language import (
     Cell,
@@ -36,6 +36,9 @@ from cellwright.language import (
     tanh,
     where,
 )
+
+if TYPE_CHECKING:
+    from cellwright.runtime import use_backend
 
 __version__ = version("cellwright")
 

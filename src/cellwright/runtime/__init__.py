@@ -1,7 +1,7 @@
 """Floor 4: plans and the operator that runs them. Torch enters here."""
 
 from cellwright.runtime.backend import checked_backend, chosen_backend, use_backend
-from cellwright.runtime.fused import fused, path_of, refused, say_once
+from cellwright.runtime.compiled import fused, path_of, refused, say_once
 from cellwright.runtime.operator import sequence, traced
 from cellwright.runtime.plan import Plan, plan, plan_of
 

@@ -1,11 +1,7 @@
 """Fast: a Program whose loop is machine code, called with torch's tensors."""
 
-import ctypes
 import functools
-import itertools
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +9,7 @@ from torch import Tensor
 
 from cellwright.compiler import Instr, Low, Program
 from cellwright.compiler.rows import rowwise, sequences
-from cellwright.runtime import native
+from cellwright.runtime import native, threads
 from cellwright.targets import parts
 from cellwright.targets.llvm import outer as outer_kernel
 from cellwright.targets.llvm.loop import emit
@@ -100,31 +96,18 @@ def outer(left: Tensor, right: Tensor) -> Tensor:
     if not a.shape[0]:
         return a.new_zeros(a.shape[1], b.shape[1])
     made = empty(a, a.shape[1], b.shape[1])
-    addresses = (ctypes.c_void_p * 3)(a.data_ptr(), b.data_ptr(), made.data_ptr())
-    sizes = (ctypes.c_int64 * 4)(a.shape[1], b.shape[1], a.shape[0], b.shape[1])
     enough = a.numel() * b.shape[1] >= WORTH_A_THREAD
-    threads = max(1, min(torch.get_num_threads(), a.shape[1])) if enough else 1
-    call = _outer_code(native.machine(DTYPES[a.dtype])).call
-    first, second = ctypes.addressof(addresses), ctypes.addressof(sizes)
-    edges = [a.shape[1] * k // threads for k in range(threads + 1)]
-    _shared(edges, lambda low, high: call(first, second, low, high))
+    edges = threads.divided(a.shape[1], torch.get_num_threads() if enough else 1)
+    code = _outer_code(native.machine(DTYPES[a.dtype]))
+    addresses = [a.data_ptr(), b.data_ptr(), made.data_ptr()]
+    sizes = [a.shape[1], b.shape[1], a.shape[0], b.shape[1]]
+    threads.share(code, addresses, sizes, edges, max(1, a.shape[1]))
     return made
 
 
 @functools.cache
 def _outer_code(machine: Machine) -> native.Code:
     return native.compiled(outer_kernel.emit(machine))
-
-
-def _shared(edges: list[int], work: Callable[[int, int], None]) -> None:
-    """Do some work for each range of rows between edges, one thread a range."""
-    waiting: list[Future[None]] = []
-    if len(edges) > 2:
-        pool = _pool(os.getpid(), len(edges) - 2)
-        waiting = [pool.submit(work, a, b) for a, b in itertools.pairwise(edges[1:])]
-    work(edges[0], edges[1])
-    for future in waiting:
-        future.result()
 
 
 @dataclass(frozen=True)
@@ -195,8 +178,7 @@ class FastLoop:
     def _edges(self, steps: int, rows: int) -> list[int]:
         """Share rows out among threads, where there is work enough for more than one."""
         enough = steps * rows * self.work >= WORTH_A_THREAD
-        threads = max(1, min(torch.get_num_threads(), rows)) if enough else 1
-        return [rows * k // threads for k in range(threads + 1)]
+        return threads.divided(rows, torch.get_num_threads() if enough else 1)
 
 
 class _Frame:
@@ -229,16 +211,8 @@ class _Frame:
         """Call the loop for each range of rows between edges, one thread a range."""
         kernel = self.fast.kernel
         addresses = [self._address(kind, name) for kind, name in kernel.pointers]
-        pointers = (ctypes.c_void_p * len(addresses))(*addresses)
         numbers = [self._number(kind, name) for kind, name in kernel.numbers]
-        integers = (ctypes.c_int64 * len(numbers))(*numbers)
-        first, second = ctypes.addressof(pointers), ctypes.addressof(integers)
-
-        def share(low: int, high: int) -> None:
-            for at in range(low, high, chunk or max(1, high - low)):
-                self.fast.code.call(first, second, at, min(at + (chunk or high), high))
-
-        _shared(edges, share)
+        threads.share(self.fast.code, addresses, numbers, edges, chunk or max(1, self.batch))
 
     def ends(self) -> list[Tensor]:
         return [
@@ -320,12 +294,6 @@ def _passes(blocks: Tensor, most: int) -> list[Tensor]:
     slots = blocks.shape[2]
     groups = [blocks[:, :, k : k + most].flatten(1) for k in range(0, slots, most)]
     return [(torch.cat(groups, 1) if len(groups) > 1 else groups[0]).flatten()]
-
-
-@functools.lru_cache(maxsize=8)
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:
-    """Return this process's threads: a fork gets its own, its parent's did not come along."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="cellwright")
 
 
 def _function(source: str, name: str) -> Callable[..., tuple[Tensor, ...]]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellwright.targets.llvm import share
 from cellwright.targets.llvm.micro import Machine
 
-CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+SHARE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 MAGIC = b"cellwright-object-1\n"
 
 
@@ -63,15 +64,17 @@ def machine(dtype: str) -> Machine:
 
 @dataclass(frozen=True)
 class Code:
-    """A compiled loop: the function, and whether it came from the cache."""
+    """A compiled loop: the function that takes shares of it, and whether the cache had it."""
 
-    call: Callable[..., None]
+    share: Callable[..., None]
+    share_address: int
     engine: object  # keeps the code in memory
     cached: bool
 
 
 def compiled(text: str) -> Code:
-    """Return the machine code of IR text, from the cache where it has been made before."""
+    """Return the machine code of a loop's IR, from the cache where it has been made before."""
+    text += share.emit()
     llvm = _binding()
     name, flags = processor()
     version = ".".join(str(part) for part in llvm.llvm_version_info)
@@ -88,7 +91,8 @@ def compiled(text: str) -> Code:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return Code(CALL(engine.get_function_address("loop")), engine, cached)
+    address = engine.get_function_address("share")
+    return Code(SHARE(address), address, engine, cached)
 
 
 def _assembled(llvm: Any, target: Any, text: str) -> bytes:

@@ -14,6 +14,7 @@ from cellwright.runtime.fast import DTYPES, FastProgram
 from cellwright.runtime.native import machine, missing, processor
 from cellwright.runtime.operator import unaliased
 from cellwright.runtime.plan import Plan
+from cellwright.runtime.threads import describe
 
 Tensors = tuple[Tensor, ...]
 
@@ -46,7 +47,7 @@ def path_of(dtype: torch.dtype) -> str:
     kind = str(dtype).removeprefix("torch.")
     return (
         f"machine code for {processor()[0]}: vectors of {m.lanes} {kind}, tiles of {m.rows} rows "
-        f"by {m.vectors} vectors, up to {torch.get_num_threads()} threads"
+        f"by {m.vectors} vectors, up to {torch.get_num_threads()} of {describe()}"
     )
 
 

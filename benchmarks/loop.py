@@ -111,7 +111,7 @@ def compare(
     """Check that both sides agree, then time inference and training (forward and backward)."""
     steps, batch, width = shape
     torch.manual_seed(0)
-    layer = Recurrent(cell, width, width)
+    layer = Recurrent(cell, width, width, backend="reference")
     weights = dict(layer.named_parameters())
     x = torch.randn(steps, batch, width)
     difference = (layer(x)[0] - LOOPS[cell](x, weights)).abs().max().item()

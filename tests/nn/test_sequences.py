@@ -352,3 +352,15 @@ def test_inputs_must_fit_the_cell_and_each_other():
         layer((x, m[1:]))
     with pytest.raises(ValueError, match="give all alike"):
         layer((x, m[:, 0]))
+
+
+@pytest.mark.parametrize("backend", ["llvm", "reference"])
+def test_what_fills_a_row_past_its_end_reaches_nothing(backend):
+    layer = Recurrent("lstm", I, H, 2, bidirectional=True, backend=backend)
+    x = torch.randn(5, 3, I)
+    x[2:, 1] = float("nan")
+    x.requires_grad_()
+    output, (h, c) = layer(x, lengths=torch.tensor([5, 2, 4]))
+    (output.sum() + h.sum() + c.sum()).backward()
+    assert all(t.isfinite().all() for t in (output, h, c, x.grad))
+    assert all(p.grad.isfinite().all() for p in layer.parameters())

@@ -15,7 +15,7 @@ from torch import Tensor
 from cellwright.cells import CATALOGUE
 from cellwright.compiler import Program, lower, vjp
 from cellwright.nn import Recurrent
-from cellwright.runtime import fast, native, use_backend
+from cellwright.runtime import fast, native, threads, use_backend
 from cellwright.runtime.fast import FastProgram
 from tests.cases import CELLS, GRADIENT_TOLERANCE, MASKS, TOLERANCE, Values, draw, run, widths
 from tests.compiler.drawn import SIZES, Source, sources
@@ -180,8 +180,8 @@ def test_the_same_number_of_threads_gives_the_same_bits():
     layer = Recurrent("lstm", 16, 32, backend="llvm")
     x = torch.randn(6, 5, 16)
     results = []
-    for threads in (1, 2, 3, 3, 2, 1):
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3, 3, 2, 1):
+        torch.set_num_threads(count)
         layer.zero_grad()
         output, _ = layer(x)
         output.square().sum().backward()
@@ -193,7 +193,10 @@ def test_the_same_number_of_threads_gives_the_same_bits():
     assert_close(results[0], [t.double() for t in results[2]], 1e-5)
 
 
-def test_many_python_threads_at_once():
+@pytest.mark.parametrize("team", ["torch's", "our own"])
+def test_many_python_threads_at_once(team: str, monkeypatch: pytest.MonkeyPatch):
+    if team == "our own":
+        monkeypatch.setattr(threads, "_team", lambda: None)
     layer = Recurrent("peephole", 8, 24, backend="llvm")
     inputs = [torch.randn(5, 4, 8) for _ in range(8)]
     with torch.no_grad():

@@ -50,7 +50,11 @@ def run(
     if reverse:
         values = tuple(sequences.backwards(v, lengths) for v in values)
         reset = None if reset is None else sequences.reset_backwards(reset, lengths)
-    valid = None if lengths is None else sequences.valid_mask(lengths, values[0].shape[0])
+    valid = None
+    if lengths is not None:
+        valid = sequences.valid_mask(lengths, values[0].shape[0])
+        # Whatever fills a row past its end, NaN too, must not reach the weights' gradients.
+        values = tuple(torch.where(valid[..., None], v, 0) for v in values)
     fresh = start.fresh if reset is not None else ()
     outputs, final = apply(made, values, start.first, weights, fresh, reset, valid, backend=backend)
     if reverse:

@@ -361,6 +361,5 @@ def test_what_fills_a_row_past_its_end_reaches_nothing(backend):
     x[2:, 1] = float("nan")
     x.requires_grad_()
     output, (h, c) = layer(x, lengths=torch.tensor([5, 2, 4]))
-    (output.sum() + h.sum() + c.sum()).backward()
-    assert all(t.isfinite().all() for t in (output, h, c, x.grad))
-    assert all(p.grad.isfinite().all() for p in layer.parameters())
+    gradients = torch.autograd.grad(output.sum() + h.sum() + c.sum(), [x, *layer.parameters()])
+    assert all(t.isfinite().all() for t in (output, h, c, *gradients))

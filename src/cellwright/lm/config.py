@@ -168,6 +168,9 @@ def _text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+MOST_LAYERS = 1000
+LARGEST_WINDOW = 1 << 24
+
 _Check = tuple[Callable[[Any], bool], str]
 _COUNT: _Check = (_count, "a whole number of at least 1")
 _CHECKS: dict[str, _Check] = {
@@ -175,14 +178,14 @@ _CHECKS: dict[str, _Check] = {
     "cell": (_text, "a catalogue name or file.py:Class"),
     "level": (lambda v: v in LEVELS, f"one of {', '.join(LEVELS)}"),
     "vocab": (lambda v: v is None or _count(v, 2), "a whole number of at least 2"),
-    "layers": _COUNT,
+    "layers": (lambda v: _count(v) and v <= MOST_LAYERS, f"a whole number from 1 to {MOST_LAYERS}"),
     "hidden": _COUNT,
     "embed": (lambda v: v is None or _count(v), "a whole number of at least 1"),
     "tie": (lambda v: isinstance(v, bool), "true or false"),
     "bias": (lambda v: isinstance(v, bool), "true or false"),
     "dropout": (lambda v: _number(v) and v < 1, "a number of at least 0 and below 1"),
-    "steps": _COUNT,
-    "batch": _COUNT,
+    "steps": (lambda v: _count(v) and v <= LARGEST_WINDOW, f"1 to {LARGEST_WINDOW}"),
+    "batch": (lambda v: _count(v) and v <= LARGEST_WINDOW, f"1 to {LARGEST_WINDOW}"),
     "epochs": (lambda v: v is None or _count(v), "a whole number of at least 1"),
     "minutes": (lambda v: v is None or (_number(v) and v > 0), "a number above 0"),
     "optimizer": (lambda v: v in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),

@@ -1,6 +1,7 @@
 """Where training runs: device, precision, optimizer, random state; and all of it as a snapshot."""
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
@@ -18,6 +19,9 @@ from cellwright.lm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+_KNOWS_MEMORY = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
 
 
 def pick_device(name: str) -> torch.device:
@@ -51,13 +55,31 @@ def workplace(config: TrainConfig) -> Iterator[torch.device]:
 
 
 def build_model(config: TrainConfig, cell: Any, tokenizer: Tokenizer) -> LanguageModel:
-    """A new model with the weights that `config` asks for, on the CPU."""
+    """A new model with the weights that `config` asks for, on the CPU.
+
+    ConfigError, before anything is allocated, if training it cannot fit into this machine.
+    """
+    _fits(config, tokenizer.size)
     model = LanguageModel(ModelShape.of(config, tokenizer.size), cell, tokenizer)
     if config.init_scale is not None:
         _initialise(model, config.init_scale)
     if config.forget_bias is not None:
         model.set_forget_bias(config.forget_bias)
     return model
+
+
+def _fits(config: TrainConfig, vocab: int) -> None:
+    """Refuse a model whose recurrent, embedding and output weights alone exceed the memory."""
+    hidden, embed = config.hidden, config.embed_size
+    weights = config.layers * hidden * hidden + hidden * embed + vocab * (hidden + embed)
+    needed = 3 * 4 * weights  # the weights, their gradients, at least one number of the optimizer's
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if _KNOWS_MEMORY else None
+    if memory is not None and needed > memory:
+        raise ConfigError(
+            f"hidden: {config.layers} layers of {hidden} units over a vocabulary of {vocab} need "
+            f"more than {needed / 2**30:,.0f} GiB to train, this machine has "
+            f"{memory / 2**30:,.0f}; take fewer"
+        )
 
 
 def _initialise(model: LanguageModel, scale: float) -> None:

@@ -167,11 +167,25 @@ def test_the_embedded_language(run, tmp_path):
     )  # fmt: skip
     assert made.code == 0, made.err
     assert "(word)" in made.out
-    assert json.loads((tmp_path / "r/corpus/agreement.json").read_text())["sentences"] == 300
-    assert len((tmp_path / "r/corpus/train.txt").read_text().splitlines()) == 300
+    (folder,) = (tmp_path / "r/corpus").iterdir()
+    assert json.loads((folder / "agreement.json").read_text())["sentences"] == 300
+    assert len((folder / "train.txt").read_text().splitlines()) == 300
     scored = run("evaluate", "r", "--corpus", "agreement")
     assert scored.code == 0, scored.err
     assert "guessing" in scored.out and "country" in scored.out
     scores = json.loads(run("evaluate", "r", "--corpus", "agreement", "--json").out)
     assert 0 < scores["all"]["accuracy"] < 1
     assert scores["all"]["asked"] > 1000
+
+
+def test_an_embedded_corpus_replaces_nothing(run, tmp_path):
+    mine = tmp_path / "proj" / "corpus"
+    mine.mkdir(parents=True)
+    (mine / "train.txt").write_text("my own text")
+    (tmp_path / "proj" / "readme.txt").write_text("mine too")
+    made = run(
+        "train", "--corpus", "agreement", "--sentences", "300", *TINY, "--epochs", "1",
+        "--overwrite", "--out", "proj",
+    )  # fmt: skip
+    assert made.code == 2
+    assert (mine / "train.txt").read_text() == "my own text"

@@ -344,7 +344,7 @@ def test_the_configuration_is_in_the_run(tmp_path):
 
 def test_a_model_larger_than_the_machine_is_refused_before_it_is_built(tmp_path):
     config = small_config(tmp_path, hidden=100_000_000)
-    with pytest.raises(ConfigError, match=r"hidden: \d+ layers of 100000000 units .* GiB to train"):
+    with pytest.raises(ConfigError, match=r"hidden: .* GiB of memory to train"):
         train(config, tmp_path / "run")
     with pytest.raises(ConfigError, match="layers: expected a whole number from 1 to 1000"):
         small_config(tmp_path, layers=5_000_000)

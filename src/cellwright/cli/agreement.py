@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,12 +46,14 @@ def check(name: str) -> None:
 def lay_out(
     config: "TrainConfig", out: Path, overwrite: bool, sentences: int | None = None
 ) -> "TrainConfig":
-    """Write the language's text into `out`/corpus and return a configuration that reads it.
+    """Write the language's text below `out`/corpus and return a configuration that reads it.
 
+    Its folder is named after its settings, so that it never takes the place of another text.
     `sentences` is the size of its training part. RunError if `out` holds a run already, or
     anything else.
     """
     from cellwright.lm.atomic import replacing
+    from cellwright.lm.errors import RunError
     from cellwright.lm.run import RunDirectory
 
     check(config.corpus or "")
@@ -60,13 +63,17 @@ def lay_out(
         RunDirectory.create(out).close()  # refuses a directory that is not ours to fill
     settings = AgreementConfig() if sentences is None else AgreementConfig(sentences=sentences)
     corpus = generate(settings)
-    folder = out / "corpus"
+    described = json.dumps(settings.to_dict(), indent=2)
+    folder = out / "corpus" / hashlib.sha256(described.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
-        with replacing(folder / f"{part}.txt") as file:
-            file.write(corpus.text(part).encode())
-    with replacing(folder / SETTINGS) as file:
-        file.write(json.dumps(settings.to_dict(), indent=2).encode())
+    texts = {f"{part}.txt": corpus.text(part) for part in PARTS} | {SETTINGS: described}
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists():
+            with replacing(path) as file:
+                file.write(text.encode())
+        elif path.read_bytes() != text.encode():
+            raise RunError(f"{path}: is not the text that belongs there; move it away")
     return dataclasses.replace(
         config,
         files=(str(folder / "train.txt"),),
@@ -76,7 +83,12 @@ def lay_out(
 
 def settings_of(run: Path) -> AgreementConfig:
     """The settings of the language that `run` was trained on; the default ones for another run."""
-    path = run / "corpus" / SETTINGS
+    from cellwright.lm.run import read_config
+
+    files = read_config(run).files
+    path = Path(files[0]).parent / SETTINGS if files else run / SETTINGS
+    if not path.exists():  # the run has moved: its corpus moved with it
+        path = next(iter(sorted((run / "corpus").glob(f"*/{SETTINGS}"))), path)
     try:
         return AgreementConfig(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -130,7 +130,9 @@ def _train(
 
     The first epoch is also the measurement: how many more fit.
     """
-    threads = max(1, len(os.sched_getaffinity(0)) // len(racers))
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    threads = max(1, cores // len(racers))
     common = [*" ".join(as_flags(FLAGS)).split(), "--seed", str(seed), "--threads", str(threads)]
 
     def first(racer: Racer) -> list[str]:

@@ -138,6 +138,10 @@ def compare(
             run = out / f"{cell.__name__.lower() if ':' in name else name}-{seed}"
             seeded = dataclasses.replace(sized, seed=seed)
             entries.append(Entry(name, cell, seeded, parameters, run))
+    runs = [entry.run for entry in entries]
+    twice = next((run.name for run in runs if runs.count(run) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"cells: two of them would both be trained in {twice}; rename a class")
     comparison = Comparison(
         (), budget, equal, config.level, config.files, config.epochs or 0, out, stopped=True
     )
@@ -221,9 +225,22 @@ def _train_entry(entry: Entry, on_event: OnEvent, stop: StopRequest) -> bool:
             f"{entry.run}: holds a run with other settings than this comparison's; choose another "
             "directory for the comparison"
         )
+    if _text_changed(entry):
+        raise RunError(
+            f"{entry.run}: was trained on another text of the same name; choose another directory "
+            "for the comparison"
+        )
     if read_run(entry.run).finished:
         return True
     return not resume(entry.run, on_event=on_event, stop=stop).stopped
+
+
+def _text_changed(entry: Entry) -> bool:
+    """Tell whether a text is newer than the run that was trained on it."""
+    begun = (entry.run / "tokenizer.json").stat().st_mtime
+    named = [*entry.config.files, entry.config.valid, entry.config.test]
+    texts = [Path(name) for name in named if isinstance(name, str)]
+    return any(text.stat().st_mtime > begun for text in texts)
 
 
 def _row(entry: Entry, budget: int | None) -> Row:

@@ -77,7 +77,7 @@ def _fits(config: TrainConfig, vocab: int) -> None:
     if memory is not None and needed > memory:
         raise ConfigError(
             f"hidden: {config.layers} layers of {hidden} units over a vocabulary of {vocab} need "
-            f"more than {needed / 2**30:,.0f} GiB to train, this machine has "
+            f"more than {needed / 2**30:,.0f} GiB of memory to train, this machine has "
             f"{memory / 2**30:,.0f}; take fewer"
         )
 

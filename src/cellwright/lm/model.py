@@ -61,9 +61,14 @@ class ModelShape:
             raise RunError(f"model shape: expected {', '.join(kinds)}, got {values!r:.80}")
         for name, kind in kinds.items():
             sound = type(values[name]) is kind or (kind is float and type(values[name]) is int)
-            if not sound or (kind is int and values[name] < 1):
+            least, most = (1, LARGEST[name]) if name in LARGEST else (0, 1)
+            if not sound or not least <= values[name] <= most:
                 raise RunError(f"model shape: {name}: got {values[name]!r:.40}")
         return cls(**values)
+
+
+# What a model's description may ask for; a file that asks for more is damaged or hostile.
+LARGEST = {"vocab": 1 << 24, "embed": 1 << 20, "hidden": 1 << 20, "layers": 1000}
 
 
 class LanguageModel(nn.Module):

@@ -253,7 +253,7 @@ def test_a_pass_that_cuts_in_the_wrong_place_is_told_apart(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "cell"),
     [
-        *((name, cell) for name, cell in CATALOGUE.items()),
+        *((name, CATALOGUE[name]) for name in ORACLES),
         ("lstm", lstm_with("")),
         ("peephole", peephole_with("")),
         ("gru", gru_with("")),

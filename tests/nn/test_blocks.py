@@ -9,7 +9,6 @@ from torch.func import functional_call
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from cellwright.nn import GRU, LSTM, RNN, Recurrent
-from tests.cases import CELLS
 from tests.nn.examples import ALL_CELLS, B, H, I, T, build, inputs_for
 
 GATES = ("i", "f", "g", "o")
@@ -30,7 +29,7 @@ KEYS = {
 KEYS["rnn-relu"] = KEYS["rnn"]
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", KEYS)
 def test_keys_are_the_documented_ones(name):
     assert list(build(name).blocks()) == KEYS[name].split()
 

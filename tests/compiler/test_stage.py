@@ -35,7 +35,7 @@ def test_work_moves_up_to_where_its_arguments_are():
     assert [i.name for i in after.stages[0].pointwise] == ["r", "early"]
 
 
-STAGES = dict.fromkeys(CELLS, 1) | {
+STAGES = dict.fromkeys(("rnn", "lstm", "peephole", "coupled", "gru"), 1) | {
     "gru-cho": 2,
     "mut1": 2,
     "lstm-projected": 2,
@@ -46,7 +46,10 @@ STAGES = dict.fromkeys(CELLS, 1) | {
 @pytest.mark.parametrize("name", CELLS)
 def test_stages_of_the_catalogue(name):
     made = lowered(name)
-    assert len(made.stages) == STAGES[name]
+    reads_its_own = any(i.op in PRODUCTS | NORMS for s in made.stages[1:] for i in s)
+    assert len(made.stages) == 1 or reads_its_own, "a stage begins with a product or a norm"
+    if name in STAGES:
+        assert len(made.stages) == STAGES[name]
     for part in made.stages:
         assert all(i.op in PRODUCTS for i in part.products)
         assert all(i.op in NORMS for i in part.norms)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cellwright.cli.faults import INTERRUPTED
+from cellwright.cli.faults import INTERRUPTED, UsageFault
 from cellwright.cli.models import Device, Run, load
 
 EXAMPLES = """
@@ -48,6 +48,8 @@ def generate(
 ) -> int:
     """Write text with a trained model, as it is drawn."""
     model = load(run, device)
+    if any("\ud800" <= sign <= "\udfff" for sign in prompt):
+        raise UsageFault("--prompt: expected UTF-8, got bytes that are not")
     pieces = model.generate(
         prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )

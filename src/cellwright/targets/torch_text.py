@@ -1,10 +1,10 @@
 """Torch text: how the reference target writes each operation, name and line."""
 
 import keyword
-from collections import Counter
 
 from cellwright.compiler import Instr, Low, Program
 from cellwright.compiler.program import PRODUCTS
+from cellwright.compiler.rewrite import uses
 from cellwright.language.errors import UnsupportedOp
 from cellwright.language.ops import Op
 
@@ -71,7 +71,7 @@ class TorchLines:
         self.program = program
         self.widths = program.widths()
         self.instrs = {i.name: i for i in program.instrs}
-        self.count = _reads(program)
+        self.count = uses(program)
         self.phase_of = _phases(program)
         self.rank = _ranks(program, self.phase_of, self.widths)
         self.expr: dict[str, tuple[str, int]] = {}  # value -> text and strength where it is read
@@ -318,14 +318,6 @@ def _ranks(program: Program, phase_of: dict[str, str], widths: dict[str, int]) -
         fixed = instr.op in flat or "rows" in dict(instr.attrs)
         rank[instr.name] = 1 if fixed else max(seen, default=3 if instr.op is Low.ZEROS else 1)
     return rank
-
-
-def _reads(program: Program) -> Counter[str]:
-    count = Counter(arg for i in program.instrs for arg in i.args)
-    count.update(c.next for c in program.states)
-    count.update(v for _, v in (*program.outputs, *program.results))
-    count.update(program.residuals)
-    return count
 
 
 def _phases(program: Program) -> dict[str, str]:

@@ -26,7 +26,7 @@ help:
 	@echo 'make test    all checks: lint, types, floors, documentation, tests (warnings are errors)'
 	@echo 'make lint    ruff, pyright and the floors of the house (import-linter)'
 	@echo 'make docs    build the documentation into site/'
-	@echo 'make bench   machine code, reference, torch.nn: speeds and agreement'
+	@echo 'make bench   every cell beside its peers: speeds and agreement; cellwright bench is shorter'
 	@echo 'make setup   only install everything into $(VENV)'
 	@echo 'make clean   remove what was built; $(VENV) and runs/ stay'
 	@echo
@@ -39,6 +39,7 @@ demo: $(VENV)/.runtime
 
 bench: $(VENV)/.runtime
 	@$(BIN)/python benchmarks/cells.py
+	@$(BIN)/python benchmarks/peers.py
 	@$(BIN)/python benchmarks/loop.py
 	@$(BIN)/python benchmarks/language_model.py
 	@$(BIN)/python benchmarks/parity.py

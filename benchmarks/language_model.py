@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import torch
-from loop import machine
 from torch import nn
 
 from cellwright import cells
+from cellwright.bench import host
 from cellwright.lm import TrainConfig, configure
 from cellwright.lm.corpus import Windows, encode_files
 from cellwright.lm.engine import Engine, States, build_model, workplace
@@ -65,7 +65,7 @@ def run(config: TrainConfig, text: Path, count: int) -> None:
     ours, theirs = (statistics.median(side) for side in seconds)
     size = config.batch * config.steps
     ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
-    print(f"{machine()}; {count} steps of {size} tokens, medians\n")
+    print(f"{host()}; {count} steps of {size} tokens, medians\n")
     print(f"| path: {pair[0].model.recurrent.explain()} | tokens/s |\n|---|---|")
     print(f"| Cellwright | {size / ours:,.0f} |\n| torch.nn.LSTM | {size / theirs:,.0f} |")
     print(f"\nratio Cellwright / torch.nn.LSTM: {ratio:.2f}")

@@ -7,15 +7,13 @@ and the table shows medians and the ratio hand-written / Cellwright: above 1, Ce
 """
 
 import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from cellwright.bench import Pace, host, interleaved
 from cellwright.nn import Recurrent
 
 SHAPES = ((100, 1, 64), (100, 1, 256), (100, 16, 128), (100, 32, 256), (35, 20, 650))
@@ -81,28 +79,10 @@ LOOPS: dict[str, Callable[[Tensor, Mapping[str, Tensor]], Tensor]] = {
 }
 
 
-def machine() -> str:
-    """Name the processor, the cores in use and torch's version."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def pair(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> list[float]:
-    """Time two functions in turn; return the medians in ms and the median of the ratios."""
-    ours()
-    theirs()
-    rows = [(timed(ours), timed(theirs)) for _ in range(repeats)]
-    mine, other = (statistics.median(column) * 1e3 for column in zip(*rows, strict=True))
-    return [mine, other, statistics.median(b / a for a, b in rows)]
+    """Time two functions in turn; return the medians in ms and their ratio."""
+    mine, other = (found.median for found in interleaved((ours, theirs), Pace(repeats)))
+    return [1e3 * mine, 1e3 * other, other / mine]
 
 
 def compare(
@@ -151,7 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{machine()}; ms, medians of {args.repeats}; ratio = by hand / Cellwright\n")
+    print(f"{host()}; ms, medians of {args.repeats}; ratio = by hand / Cellwright\n")
     print("| cell | T, B, I = H | inference | by hand | ratio | training | by hand | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     ratios = []

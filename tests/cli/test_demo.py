@@ -1,18 +1,21 @@
 """The demo: what it concludes follows from the numbers, whichever way they go; and it runs."""
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
 from cellwright.cli import agreement, demo
 from cellwright.cli.demo_plot import Panel, Point, draw
 from cellwright.cli.demo_race import Racer
-from cellwright.cli.demo_report import Result, conclusion, findings
+from cellwright.cli.demo_report import Result, conclusion, findings, introduce
 from cellwright.cli.intervals import difference, wilson
 from cellwright.cli.runs import free
+from cellwright.cli.terminal import THEME
 from cellwright.tasks.agreement import AgreementConfig, generate
 from cellwright.tasks.agreement_score import AgreementScore, Answer
 
@@ -143,8 +146,36 @@ def test_the_demo_runs_and_leaves_what_it_names(run, tmp_path, monkeypatch):
     assert max(len(line) for line in made.out.splitlines()) <= 86
 
 
-def test_a_training_that_fails_ends_the_demo_in_one_line(run, monkeypatch):
+def test_a_training_that_fails_ends_the_demo_in_one_line(run, tmp_path, monkeypatch):
     from tests.cli.test_train import one_line
 
     monkeypatch.setattr(demo, "FLAGS", {"level": "word", "lr": -1.0})
     assert "--lr" in one_line(run("demo"), "demo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_time_too_short_for_one_epoch_is_told(monkeypatch):
+    def one_epoch(racers, flags, limit, watch, interrupted):
+        for racer in racers:
+            racer.seconds = 9.0
+        return True
+
+    monkeypatch.setattr(demo, "race", one_epoch)
+    racers = list(result(0.5, 0.5).racers)
+    for minutes, told in ((0.1, True), (0.2, False)):
+        shown = io.StringIO()
+        out = Console(file=shown, theme=THEME)
+        assert demo._train(out, racers, CORPUS, minutes, 0, demo.StopFlag())
+        assert ("one epoch takes 9 s, more than the time given" in shown.getvalue()) is told
+
+
+def test_the_introduction_fits_the_window():
+    racers = list(result(0.5, 0.5).racers)
+    corpus = generate(AgreementConfig(sentences=10, valid=10, test=1500))
+    for width in (40, 80):
+        shown = io.StringIO()
+        out = Console(file=shown, theme=THEME, width=width)
+        introduce(out, Path("here"), corpus, racers)
+        lines = shown.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        assert any("(n: number, c: country)" in line for line in lines) == (width == 80)

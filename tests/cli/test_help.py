@@ -2,7 +2,17 @@
 
 import pytest
 
-VERBS = ("train", "evaluate", "generate", "compare", "cells", "show", "demo")
+VERBS = (
+    "train",
+    "evaluate",
+    "generate",
+    "compare",
+    "cells",
+    "show",
+    "demo",
+    "bench",
+    "cache",
+)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -48,11 +58,11 @@ def test_examples_parse():
     """Every flag that an example types exists."""
     import typer
 
-    from cellwright.cli import compare, demo, evaluate, generate, show, train
+    from cellwright.cli import bench, cache, compare, demo, evaluate, generate, show, train
     from cellwright.cli.verbs import app
 
     group = typer.main.get_command(app)
-    for module in (train, evaluate, generate, compare, show, demo):
+    for module in (train, evaluate, generate, compare, show, demo, bench, cache):
         for line in module.EXAMPLES.replace("\\\n", " ").splitlines():
             if not line.startswith("cellwright "):
                 continue

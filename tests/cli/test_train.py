@@ -1,9 +1,13 @@
 """`cellwright train`: what it prints, writes and returns."""
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
 
+from cellwright.lm import LanguageModel, Saved, StopRequest, TrainConfig, train
 from tests.cli.conftest import TINY
 
 FILES = {"config.json", "cell.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "last"}
@@ -15,7 +19,9 @@ def test_a_run_is_made_and_described(run, text):
     assert {path.name for path in (text.parent / "here").iterdir()} >= FILES
     assert "LSTM" in made.out and "parameters" in made.out
     assert "vocabulary" in made.out and "validation" in made.out
-    assert "cpu, 1 thread" in made.out and "reference path" in made.out
+    assert "cpu, 1 thread" in made.out
+    path = LanguageModel.from_pretrained(text.parent / "here").recurrent.explain()
+    assert f"  path     {path.removeprefix('LSTM: ').split(',')[0]}," in made.out
     assert "epoch 1 done" in made.out and "epoch 2 done" in made.out and "bits/char" in made.out
     assert "cellwright generate here" in made.out
     assert "\x1b" not in made.out
@@ -53,6 +59,103 @@ def test_resume_goes_on_and_says_when_there_is_nothing_left(run, text):
     nothing = run("train", "--resume", "r")
     assert nothing.code == 2
     assert "finished" in nothing.err
+
+
+def test_the_loss_on_the_screen_after_a_resume_is_that_of_the_file(run, text):
+    """Stopped within an epoch: what is printed of it is of the whole of it."""
+    stop = StopRequest()
+
+    def on_event(event):
+        if isinstance(event, Saved) and (event.epoch, event.window) == (2, 60):
+            stop.set()
+
+    config = TrainConfig(
+        files=(str(text),), hidden=8, steps=4, batch=4, threads=1, epochs=3, lr=0.05
+    )
+    train(config, text.parent / "r", on_event=on_event, stop=stop, save_seconds=0)
+    shown = run("train", "--resume", "r").out
+    lines = (text.parent / "r/metrics.jsonl").read_text().splitlines()
+    noted = [line for line in map(json.loads, lines) if line["kind"] == "valid"]
+    assert [line["epoch"] for line in noted] == [1, 2, 3]
+    for line in noted[1:]:
+        assert f"epoch {line['epoch']} done: train {line['train_nats']:.4f}," in shown
+
+
+def test_minutes_end_a_run_within_an_epoch_and_say_so(run, text):
+    made = run("train", text, *TINY, "--steps", "1", "--minutes", "0.003", "--out", "r")
+    assert made.code == 0, made.err
+    assert "epoch 1 done" not in made.out
+    (told,) = re.findall(r"epoch 1 to (\d+) % of it: train", made.out)
+    assert f"{told} % of the first epoch: r" in made.out
+    line = json.loads((text.parent / "r/metrics.jsonl").read_text().splitlines()[-1])
+    assert (line["epoch"], 100 * line["window"] // line["windows"]) == (1, int(told))
+
+
+def test_a_projected_cell_is_trained_scored_and_heard(run, text):
+    flags = [*TINY, "--epochs", "1", "--out", "r"]
+    made = run("train", text, "--cell", "lstm-projected", "--proj", "3", "--layers", "2", *flags)
+    assert made.code == 0, made.err
+    values = json.loads((text.parent / "r/config.json").read_text())
+    assert values["training"]["proj_size"] == values["model"]["proj_size"] == 3
+    assert run("evaluate", "r", text).code == 0
+    assert run("generate", "r", "--length", "5").code == 0
+    assert run("train", "--resume", "r", "--epochs", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cell", "gru", "--proj", "3"], "--proj: GRU has no projection"),
+        (["--cell", "lstm-projected"], "--proj: ProjectedLSTM projects its output: expected"),
+        (["--cell", "lstm-projected", "--proj", "8"], "below its 8 units, got 8"),
+        (["--cell", "lstm-projected", "--proj", "-1"], "--proj: expected a whole number"),
+    ],
+)
+def test_a_projection_that_does_not_fit_is_refused(run, text, words, said):
+    assert said in one_line(run("train", text, *TINY, *words))
+    assert not (text.parent / "runs").exists()
+
+
+FAILING = [
+    ["TEXT", "--cell", "lstmm"],
+    ["TEXT", "--batch", "5000"],
+    ["TEXT", "--valid", "gone.txt"],
+    ["TEXT", "--device", "cuda:63"],
+    ["TEXT", "--out", "deep/er/run", "--batch", "5000"],
+    ["--corpus", "agreement", "--sentences", "60", "--batch", "5000"],
+    ["--corpus", "agreement", "--sentences", "60", "--cell", "lstmm"],
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        *(("train", words) for words in FAILING),
+        *(("compare", ["--cells" if w == "--cell" else w for w in words]) for words in FAILING),
+        ("train", ["TEXT", "--forget-bias", "1", "--cell", "rnn"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_command_that_fails_at_once_leaves_nothing(run, text, verb, words):
+    before = sorted(text.parent.rglob("*"))
+    words = [str(text) if word == "TEXT" else word for word in words]
+    one_line(run(verb, *words), verb)
+    assert sorted(text.parent.rglob("*")) == before
+
+
+def test_resuming_what_is_no_training_leaves_nothing_there(run, trained, tmp_path):
+    LanguageModel.from_pretrained(trained).save_pretrained(tmp_path / "model")
+    before = sorted((tmp_path / "model").iterdir())
+    assert "cannot be resumed" in one_line(run("train", "--resume", "model"))
+    assert sorted((tmp_path / "model").iterdir()) == before
+
+
+def test_the_package_itself_is_the_command(environment):
+    made = subprocess.run(
+        [sys.executable, "-m", "cellwright", "--version"],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    assert made.stdout.startswith("cellwright ")
 
 
 def test_a_cell_of_ones_own(run, text):

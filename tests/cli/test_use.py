@@ -1,6 +1,7 @@
 """`evaluate`, `generate`, `compare`: a trained run in use."""
 
 import json
+import re
 
 import pytest
 
@@ -59,6 +60,19 @@ def test_a_damaged_run_is_one_line_that_names_the_file(run, trained, tmp_path, n
     assert name in one_line(run("generate", damaged), "generate")
 
 
+def test_settings_of_a_language_that_are_none_are_one_line(run, tmp_path):
+    made = run(
+        "train", "--corpus", "agreement", "--sentences", "60", *TINY, "--epochs", "1", "--out", "r"
+    )
+    assert made.code == 0, made.err
+    (path,) = (tmp_path / "r").glob("corpus/*/agreement.json")
+    good = json.loads(path.read_text())
+    for damage in ({"test": 2**70}, {"test": None}, {"seed": []}, {"more": 1}):
+        path.write_text(json.dumps(good | damage))
+        line = one_line(run("evaluate", "r", "--corpus", "agreement"), "evaluate")
+        assert "agreement.json: not the settings" in line
+
+
 def test_generate_goes_on_from_the_prompt(run, trained):
     shown = run("generate", trained, "--prompt", "the old", "--length", "30", "--seed", "1")
     assert shown.code == 0, shown.err
@@ -99,6 +113,49 @@ def test_compare_makes_a_table_a_plot_and_json(run, text):
     rows = json.loads(again.out)["rows"]
     assert {row["cell"] for row in rows} == {"lstm", "gru"}
     assert "done" not in again.err  # nothing was trained again
+
+
+def test_another_comparison_does_not_take_the_place_of_the_first(run, text):
+    words = ["compare", text, *TINY, "--epochs", "1", "--out", "c", "--cells"]
+    assert run(*words, "rnn").code == 0
+    made = (text.parent / "c/compare.json").read_bytes()
+    for other, named in (
+        ([*words, "gru"], "cells"),
+        ([*words, "rnn", "--seeds", "1"], "seeds"),
+        ([*words, "rnn", "--lr", "0.1", "--budget", "999"], "budget, lr"),
+    ):
+        line = one_line(run(*other), "compare")
+        assert "c/compare.json: holds a comparison with other settings" in line
+        assert f"({named})" in line and "another directory" in line
+        assert (text.parent / "c/compare.json").read_bytes() == made
+        assert not (text.parent / "c/gru-0").exists()
+    assert run(*words, "rnn").code == 0
+
+
+def test_a_comparison_says_what_was_equal(run, text):
+    words = ["compare", text, *TINY, "--epochs", "1", "--cells", "rnn,gru"]
+    sized = " ".join(run(*words).out.split())
+    assert re.search(r"parameters equal within [\d.]+ % of [\d,]+, equal tokens \([\d,]+\)", sized)
+    wide = " ".join(run(*words, "--equal", "width").out.split())
+    assert "equal width (8), equal tokens (" in wide
+    assert re.search(r"parameters from [\d,]+ to [\d,]+, equal width", wide)
+
+
+def test_a_comparison_tells_the_path_once(run, text):
+    made = run("compare", text, *TINY, "--epochs", "1", "--cells", "rnn,gru,lstm")
+    assert made.out.count("  path ") == 1
+
+
+def test_a_comparison_with_a_projected_cell(run, text):
+    flags = ["--cells", "lstm,lstm-projected", *TINY, "--epochs", "1", "--proj", "3", "--out", "c"]
+    made = run("compare", text, *flags)
+    assert made.code == 0, made.err
+    rows = json.loads((text.parent / "c/compare.json").read_text())["rows"]
+    assert abs(rows[1]["difference"]) < 0.1 * rows[0]["parameters"]
+    saved = json.loads((text.parent / "c/lstm-projected-0/config.json").read_text())
+    assert saved["training"]["proj_size"] == 3
+    refused = run("compare", text, "--cells", "lstm,gru", *TINY, "--proj", "3")
+    assert "--proj: none of the cells has a projection" in one_line(refused, "compare")
 
 
 @pytest.mark.parametrize(

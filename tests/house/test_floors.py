@@ -20,6 +20,7 @@ VIOLATIONS = {
     "up many floors": ("language", "from cellwright.cli import nothing"),
     "sideways: lm, tasks": ("lm", "from cellwright import tasks"),
     "sideways: tasks, lm": ("tasks", "import cellwright.lm"),
+    "sideways: bench, lm": ("bench", "import cellwright.lm"),
     "sideways: cells, compiler": ("compiler", "import cellwright.cells"),
     "a target that reads the catalogue": ("targets", "from cellwright.cells import CATALOGUE"),
     "torch in the language": ("language", "import torch"),

@@ -1,7 +1,9 @@
 """Comparing cells: equal sizes, equal tokens, and a plot that says so."""
 
 import json
+import os
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -10,6 +12,7 @@ from cellwright import cells
 from cellwright.lm import (
     Comparing,
     ConfigError,
+    CorpusError,
     LanguageModel,
     RunError,
     StopRequest,
@@ -110,6 +113,37 @@ def test_other_settings_do_not_mix(compared):
         compare(small_config(out.parent, layers=1, hidden=12, lr=0.5), ["lstm"], out, seeds=(0,))
 
 
+def test_a_changed_text_is_noticed_by_its_content(tmp_path):
+    """Not by its time: a text that was only touched is the same, one set back in time is not."""
+    config = small_config(tmp_path, layers=1, hidden=5, epochs=1)
+    first = compare(config, ["rnn"], tmp_path / "out")
+    text = Path(config.files[0])
+    os.utime(text)
+    assert compare(config, ["rnn"], tmp_path / "out") == first
+    text.write_text(text.read_text().replace("cat", "dog"))
+    os.utime(text, (1, 1))
+    with pytest.raises(RunError, match=r"rnn-3: its train text was another one, of the same name"):
+        compare(config, ["rnn"], tmp_path / "out")
+
+
+def test_a_comparison_that_fails_at_once_leaves_nothing(tmp_path):
+    config = small_config(tmp_path, layers=1, batch=2000)
+    with pytest.raises(CorpusError):
+        compare(config, ["rnn"], tmp_path / "deep" / "out")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_damaged_comparison_is_refused_in_one_line(tmp_path):
+    config = small_config(tmp_path, layers=1, hidden=5, epochs=1)
+    (tmp_path / "out").mkdir()
+    for content in ("[]", '{"asked": 3}', '{"asked": {"training": []}}', "{", '{"version": 1}'):
+        (tmp_path / "out" / "compare.json").write_text(content)
+        with pytest.raises(RunError, match=r"compare\.json: ") as caught:
+            compare(config, ["rnn"], tmp_path / "out")
+        assert "\n" not in str(caught.value)
+        assert (tmp_path / "out" / "compare.json").read_text() == content
+
+
 def test_a_stopped_comparison_goes_on(tmp_path):
     config = small_config(tmp_path, layers=1, hidden=6, epochs=1)
     stop = StopRequest()
@@ -140,7 +174,7 @@ def test_a_budget_that_no_size_meets_is_warned_of(tmp_path):
     result = compare(config, ["lstm"], tmp_path / "out", budget=10, on_event=events.append)
     assert result.rows[0].hidden == 1
     warnings = [event.text for event in events if isinstance(event, Warned)]
-    assert warnings[0].startswith("lstm: the nearest size, hidden 1, has")
+    assert warnings[0].startswith("lstm: the smallest size, hidden 1, has")
 
 
 def test_a_cell_of_ones_own_takes_part(tmp_path):

@@ -14,6 +14,7 @@ BAD = {
     "layers": 0,
     "hidden": 1.5,
     "embed": -1,
+    "proj_size": -1,
     "tie": 1,
     "bias": None,
     "dropout": 1.0,

@@ -220,10 +220,16 @@ def cut_short(path):
 
 def change_format(path):
     side = path.with_suffix(".json")
-    side.write_text(side.read_text().replace('"format": 1', '"format": 2'))
+    side.write_text(side.read_text().replace('"format": 2', '"format": 3'))
 
 
-@pytest.mark.parametrize("damage", [spoil_side, cut_short, change_format, lambda p: p.unlink()])
+def change_a_byte(path):
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+
+
+@pytest.mark.parametrize(
+    "damage", [spoil_side, cut_short, change_format, change_a_byte, lambda p: p.unlink()]
+)
 def test_a_damaged_token_file_is_refused(tmp_path, damage):
     path = write(tmp_path, LINES)
     encode_files([path], Tokenizer.train([path], "char"), tmp_path / "t.bin")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from cellwright.language.errors import CellwrightError
-from cellwright.lm import LanguageModel, RunError, StopRequest, read_run, resume, train
+from cellwright.lm import LanguageModel, RunError, StopRequest, lock, read_run, resume, train
 from cellwright.lm.run import Position, RunDirectory, Snapshot, read_metrics
 from tests.lm.small import small_config
 
@@ -151,6 +151,36 @@ def test_two_trainings_do_not_share_a_directory(path, tmp_path):
         pass
 
 
+def test_a_lock_file_that_was_just_removed_is_made_anew(tmp_path, monkeypatch):
+    """Its last holder took it away between our opening it and our holding it."""
+    opened, left = lock._opened, [1]
+
+    def late(path):
+        file = opened(path)
+        if left:
+            left.pop()
+            (path / "run.lock").unlink()
+        return file
+
+    monkeypatch.setattr(lock, "_opened", late)
+    held = lock.acquire(tmp_path)
+    assert os.path.samestat(os.fstat(held.fileno()), (tmp_path / "run.lock").stat())
+    with pytest.raises(RunError, match="another training"):
+        lock.acquire(tmp_path)
+    lock.remove(tmp_path, held)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_that_fails_leaves_the_directory_as_it_was(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(CellwrightError):
+        train(small_config(tmp_path, batch=2000), tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+    with pytest.raises(CellwrightError):
+        train(small_config(tmp_path, batch=2000), tmp_path / "a" / "b" / "run")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_run_is_not_overwritten_by_accident(path, tmp_path):
     with pytest.raises(RunError, match=r"holds a run already: .*--resume .*--overwrite"):
         train(small_config(tmp_path), path)
@@ -230,9 +260,11 @@ def test_a_run_copied_elsewhere_loads_and_goes_on(tmp_path):
 
 
 def test_a_metrics_line_cut_short_is_left_out(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"nats": 1}\n{"nats": 2}\n{"na')
-    assert read_metrics(tmp_path / "metrics.jsonl") == [{"nats": 1}, {"nats": 2}]
-    (tmp_path / "metrics.jsonl").write_text('{"nats": 1}\n{"na\n{"nats": 3}\n')
+    lines = [{"kind": "train", "epoch": 1, "tokens": 5, "nats": k} for k in (1, 2)]
+    first, second = map(json.dumps, lines)
+    (tmp_path / "metrics.jsonl").write_text(f'{first}\n{second}\n{{"na')
+    assert read_metrics(tmp_path / "metrics.jsonl") == lines
+    (tmp_path / "metrics.jsonl").write_text(f'{first}\n{{"na\n{second}\n')
     with pytest.raises(RunError, match="line 2 is not JSON"):
         read_metrics(tmp_path / "metrics.jsonl")
     assert read_metrics(tmp_path / "none.jsonl") == []

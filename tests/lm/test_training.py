@@ -31,6 +31,8 @@ from cellwright.lm import (
     train,
 )
 from cellwright.lm.engine import Engine, build_model, workplace
+from cellwright.lm.pace import reached
+from cellwright.lm.training import Training
 from tests.lm.small import small_config, write_text
 
 CPU = torch.device("cpu")
@@ -113,10 +115,15 @@ def test_an_interrupted_run_ends_the_same_to_the_bit(tmp_path, optimizer, cell):
     stop, on_event = stop_after(3)  # saves after every window: stops within the first epoch
     result = train(config, tmp_path / "broken", on_event=on_event, stop=stop, save_seconds=0)
     assert result.stopped
-    times = 0
+    times, told = 0, []
     while result.stopped and times < 50:
         stop, on_event = stop_after(17)
-        result = resume(tmp_path / "broken", on_event=on_event, stop=stop, save_seconds=0)
+
+        def both(event, on_event=on_event):
+            told.append(event)
+            on_event(event)
+
+        result = resume(tmp_path / "broken", on_event=both, stop=stop, save_seconds=0)
         times += 1
     assert times > 2
     assert_close(weights(tmp_path / "broken"), weights(tmp_path / "straight"), rtol=0, atol=0)
@@ -133,6 +140,10 @@ def test_an_interrupted_run_ends_the_same_to_the_bit(tmp_path, optimizer, cell):
         for run in (tmp_path / "broken", tmp_path / "straight")
     ]
     assert lines[0] == lines[1]
+    # what is told of an epoch is of the whole of it, the part before the resume included
+    valid = [line for line in lines[1] if line["kind"] == "valid"]
+    heard = [event for event in told if isinstance(event, Validated)]
+    assert [e.train_nats for e in heard] == [line["train_nats"] for line in valid][-len(heard) :]
 
 
 def test_the_seed_decides_and_the_callers_generator_stays(tmp_path):
@@ -220,6 +231,44 @@ def test_minutes_end_the_run_and_count_across_resumes(tmp_path):
     longer = resume(tmp_path / "run", changes={"minutes": 0.02})
     assert longer.tokens > result.tokens
     assert longer.seconds >= 1.2
+
+
+def test_an_unfinished_epoch_is_told_as_what_it_is(tmp_path, monkeypatch):
+    """The clock ends the run after 5 windows of the second epoch."""
+    monkeypatch.setattr(
+        Training, "progress", property(lambda self: float(self.position.tokens >= self.end))
+    )
+    config = small_config(tmp_path, epochs=None, minutes=1.0)
+    events = []
+    monkeypatch.setattr(Training, "end", 1, raising=False)
+    windows = train(config, tmp_path / "short", on_event=events.append).windows
+    first = next(event for event in events if isinstance(event, Validated))
+    assert (first.epoch, first.window, first.windows) == (1, 1, windows)
+    per_epoch = 4 * ((first.tokens // 4 - 13) + 13 * windows)  # the last window may be shorter
+    monkeypatch.setattr(Training, "end", per_epoch + 4 * 13 * 4 + 1)
+    result = train(config, tmp_path / "run", on_event=events.append)
+    last = [event for event in events if isinstance(event, Validated)][-1]
+    assert last.epoch == 2 and 0 < last.window < windows
+    assert (result.epoch, result.window, result.windows) == (1, last.window, windows)
+    line = read_run(tmp_path / "run").metrics[-1]
+    assert (line["epoch"], line["window"], line["windows"]) == (2, last.window, windows)
+    with pytest.raises(RunError, match=r"finished \(1 epoch and \d+ % of the next, "):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ((0, 0, 7), "no epoch"),
+        ((1, 0, 7), "1 epoch"),
+        ((3, 0, 7), "3 epochs"),
+        ((0, 2, 7), "28 % of the first epoch"),
+        ((1, 6, 7), "1 epoch and 85 % of the next"),
+        ((2, 199, 200), "2 epochs and 99 % of the next"),
+    ],
+)
+def test_how_far_a_run_is_in_words(done, said):
+    assert reached(*done) == said
 
 
 def test_a_finished_run_goes_on_with_more_epochs(tmp_path):
@@ -315,8 +364,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path, changes, error, 
     with pytest.raises(error, match=text) as caught:
         train(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
-    left = sorted(p.name for p in (tmp_path / "run").glob("*"))
-    assert left in ([], ["run.lock"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_failed_overwrite_brings_the_old_run_back(tmp_path):

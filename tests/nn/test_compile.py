@@ -1,6 +1,5 @@
 """torch.compile, torch.export and the registered operator."""
 
-import logging
 import subprocess
 import sys
 from typing import Any
@@ -13,23 +12,16 @@ from torch.export import Dim, export
 
 from cellwright.nn import GRU, LSTM, Recurrent
 from cellwright.runtime import plan_of, sequence
-from cellwright.runtime.operator import sequence_vjp
-from tests.cases import MASKS, draw
+from cellwright.runtime.compiled import layout
+from cellwright.runtime.operator import sequence_training, sequence_vjp
+from tests.cases import MASKS, Values, draw
 from tests.nn.examples import ALL_CELLS, B, H, I, T, build, flat, gradients, inputs_for, start_for
 
 close = torch.testing.assert_close
 every_cell = pytest.mark.parametrize("name", ALL_CELLS)
 
 
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    """Compile anew in each test, without the compiler's diary, which pytest would keep whole."""
-    diary = logging.getLogger("torch.__trace")
-    propagate, diary.propagate = diary.propagate, False
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-    diary.propagate = propagate
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def operators(traced):
@@ -204,35 +196,36 @@ def test_every_cell_exports(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize(
     ("emit", "masks"), [*(("outputs", m) for m in MASKS.values()), ("states", MASKS["both"])]
 )
 @pytest.mark.parametrize("name", ["lstm", "clockwork", "two streams", "delay"])
-def test_the_operators_keep_torchs_rules(name, emit, masks):
+def test_the_operators_keep_torchs_rules(name, emit, masks, backend):
     """Schema, shape rule, registered gradient, and tracing with fixed and with free shapes."""
     layer = build(name)
     made = (layer._emitting if emit == "states" else layer._plans)[0]
-    values = draw(made.program, reset=masks[0], lengths=masks[1]).tracked()
+    values = draw(made.program, reset=masks[0], lengths=masks[1])
     given = iter(values.masks)
     reset, valid = (next(given) if has else None for has in masks)
-    arguments = (made.key, values.inputs, values.states, values.params, values.starts, reset, valid)
-    arguments = tuple(list(a) if isinstance(a, tuple) else a for a in arguments)
-    torch.library.opcheck(sequence, arguments)
-    results = [r.detach() for r in sequence(*arguments)]
-    outputs, kept = len(made.program.outputs), len(made.adjoint.residuals)
-    torch.library.opcheck(
-        sequence_vjp,
-        (
-            made.key,
-            [v.detach() for v in values.inputs],
-            [v.detach() for v in values.params],
-            results[outputs : outputs + kept],
-            [torch.randn_like(y) for y in results[:outputs]],
-            [torch.randn_like(s) for s in results[outputs + kept :]],
-            reset,
-            valid,
-        ),
-    )
+
+    def arguments(v: Values, chunk: int) -> tuple[Any, ...]:
+        groups = [list(group) for group in (v.inputs, v.states, v.params, v.starts)]
+        return made.key, backend, chunk, *groups, reset, valid
+
+    for chunk in (0, 3):
+        torch.library.opcheck(sequence, arguments(values.tracked(), chunk))
+        plain = arguments(values, chunk)
+        torch.library.opcheck(sequence_training, plain)
+        results = sequence_training(*plain)
+        outputs, states = len(made.program.outputs), len(values.states)
+        found = layout(made, backend, values.inputs[0])
+        again = [] if chunk else [results[at] for at in found.again]
+        cotangents = [torch.randn_like(y) for y in results[: outputs + states]]
+        read = [*again, *results[outputs + states :]], cotangents[:outputs], cotangents[outputs:]
+        for wanted in (True, False):
+            head = made.key, backend, chunk, wanted
+            torch.library.opcheck(sequence_vjp, (*head, *plain[3:], *read))
 
 
 def test_a_key_is_all_that_an_operator_needs():

@@ -373,8 +373,10 @@ def test_reprs_name_the_cell():
 
 
 def test_it_says_which_path_runs():
-    said = LSTM(I, H).explain()
-    assert said.startswith("LSTM: llvm path") and "\n" not in said
+    assert LSTM(I, H).explain().startswith("LSTM: llvm path")
+    half = GRU(I, H, dtype=torch.bfloat16)
+    assert half.explain().startswith("GRU: llvm path")
+    assert half.explain().endswith("bfloat16 and float16 are computed in torch.float32")
 
 
 def test_its_source_runs_without_cellwright():

@@ -53,9 +53,3 @@ def test_a_folder_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("CELLWRIGHT_CACHE", str(blocked))
     assert not native.compiled(text).cached
     assert blocked.read_text() == "not a folder"
-
-
-def test_without_the_variable_it_is_the_users_cache(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("CELLWRIGHT_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert native.cache_folder() == Path("/somewhere/cellwright")

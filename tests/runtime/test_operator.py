@@ -1,29 +1,28 @@
-"""The registered operator: the same numbers as the reference, the adjoint as its gradient."""
+"""The registered operator: on both paths the reference's numbers, the adjoint as its gradient."""
+
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cellwright.cells import CATALOGUE
 from cellwright.language import Cell, Input, State, affine, maximum, sigmoid, tanh
 from cellwright.runtime import Plan, plan, sequence
+from cellwright.runtime.operator import sequence_training
 from tests.cases import CELLS, GRADIENT_TOLERANCE, MASKS, Values, assert_close, draw, run, widths
 from tests.compiler.adjoint import cotangents
 
+PATHS = ("reference", "auto")
 
-def call(made: Plan, values: Values, reset: bool, lengths: bool) -> tuple[Tensor, ...]:
-    """The operator's outputs and final states, residuals left out."""
+
+def arguments(
+    made: Plan, backend: str, values: Values, reset: bool = False, lengths: bool = False, chunk=0
+) -> tuple[Any, ...]:
     masks = list(values.masks)
-    found = sequence(
-        made.key,
-        values.inputs,
-        values.states,
-        values.params,
-        values.starts,
-        masks.pop(0) if reset else None,
-        masks.pop(0) if lengths else None,
-    )
-    return (*found[: made.emitted], *found[-len(values.states) :])
+    groups = (values.inputs, values.states, values.params, values.starts)
+    first = masks.pop(0) if reset else None
+    return (made.key, backend, chunk, *map(list, groups), first, masks.pop(0) if lengths else None)
 
 
 class Bare(Cell):
@@ -48,14 +47,16 @@ class Wide(Cell):
 OWN = {"bare": Bare, "wide": Wide}
 
 
+@pytest.mark.parametrize("chunk", [0, 2])
+@pytest.mark.parametrize("backend", PATHS)
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("name", [*CELLS, *OWN])
-def test_operator_is_the_reference(name, masks):
+def test_operator_is_the_reference(name, masks, backend, chunk):
     reset, lengths = MASKS[masks]
     made = plan({**CATALOGUE, **OWN}[name], widths(4, 7))
     ours = draw(made.program, 5, 3, reset=reset, lengths=lengths).tracked()
     theirs = draw(made.program, 5, 3, reset=reset, lengths=lengths).tracked()
-    found = call(made, ours, reset, lengths)
+    found = sequence(*arguments(made, backend, ours, reset, lengths, chunk))
     outputs, final = run(made.program, theirs, reset=reset, lengths=lengths)
     wanted = (*outputs, *final)
     for a, b in zip(found, wanted, strict=True):
@@ -69,29 +70,39 @@ def test_operator_is_the_reference(name, masks):
         assert_close(a, b, GRADIENT_TOLERANCE[torch.float64], f"{name}, {masks}")
 
 
+@pytest.mark.parametrize("chunk", [0, 2])
+@pytest.mark.parametrize("backend", PATHS)
+@pytest.mark.parametrize("operator", [sequence, sequence_training])
 @pytest.mark.parametrize("name", ["lstm", "clockwork", "bare"])
-def test_nothing_comes_back_that_shares_memory(name):
+def test_nothing_comes_back_that_shares_memory(name, operator, backend, chunk):
     made = plan({**CATALOGUE, **OWN}[name], widths(4, 7))
     values = draw(made.program, 3, 2)
-    found = sequence(made.key, values.inputs, values.states, values.params, [], None, None)
+    found = operator(*arguments(made, backend, values, chunk=chunk))
     homes = [t.untyped_storage().data_ptr() for t in (*found, *values.tensors)]
     assert len(set(homes)) == len(homes)
 
 
+@pytest.mark.parametrize("chunk", [0, 2])
+@pytest.mark.parametrize("backend", PATHS)
 @pytest.mark.parametrize("masks", ["no mask", "both"])
-def test_torch_accepts_the_operator(masks):
+def test_torch_accepts_the_operator(masks, backend, chunk):
     reset, lengths = MASKS[masks]
     made = plan(CATALOGUE["gru"], widths(2, 3))
     values = draw(made.program, 3, 2, reset=reset, lengths=lengths).tracked()
-    masks_given = list(values.masks)
-    arguments = (
-        made.key,
-        list(values.inputs),
-        list(values.states),
-        list(values.params),
-        list(values.starts),
-        masks_given.pop(0) if reset else None,
-        masks_given.pop(0) if lengths else None,
-    )
+    given = arguments(made, backend, values, reset, lengths, chunk)
     tests = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(sequence, arguments, test_utils=tests)
+    torch.library.opcheck(sequence, given, test_utils=tests)
+
+
+@pytest.mark.parametrize("backend", PATHS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64], ids=str)
+def test_what_is_kept_is_what_the_shape_rule_says(dtype, backend):
+    """Machine code keeps other things than torch operations do; the dtype says which."""
+    made = plan(CATALOGUE["lstm"], widths(4, 7))
+    values = draw(made.program, 3, 2, dtype=dtype)
+    given = arguments(made, backend, values)
+    kept = sequence_training(*given)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = sequence_training(*given)
+    assert [t.shape for t in kept] == [t.shape for t in fake]
+    assert len(kept) == (10 if backend == "auto" and not dtype.is_complex else 9)

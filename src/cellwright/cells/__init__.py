@@ -1,9 +1,12 @@
 """Floor 1: the catalogue of cells, one short file for each family."""
 
+import contextlib
 import difflib
+import importlib
 import runpy
+import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -36,6 +39,7 @@ CATALOGUE: Mapping[str, type[Cell]] = MappingProxyType(
 def find(spec: str) -> type[Cell]:
     """Return the cell of a catalogue name, or of `file.py:Class` (which runs that file).
 
+    The file may import modules from its own folder; what it prints goes to standard error.
     Raises CellError that names the closest cells, or what is wrong with the file.
     """
     if spec in CATALOGUE:
@@ -54,14 +58,18 @@ def _from_file(path: Path, name: str) -> type[Cell]:
     if not path.is_file():
         raise CellError(f"cell {path}:{name}: there is no file {path}")
     try:
-        namespace = runpy.run_path(str(path), run_name="cellwright_user_cell")
+        with _neighbours(path.resolve().parent), contextlib.redirect_stdout(sys.stderr):
+            namespace = runpy.run_path(str(path), run_name="cellwright_user_cell")
     except CellError:
         raise
+    except SystemExit as error:
+        raise CellError(
+            f"{_place(path, error)}: the file ends the program ({error.code!r:.40}) where it "
+            "should declare a cell; take that call out, or put it under "
+            "if __name__ == '__main__'"
+        ) from error
     except Exception as error:  # whatever the user's file raises is the user's to see, in a line
-        at = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = getattr(error, "lineno", None) or (at[-1].lineno if at else None)
-        where = f"{path}:{line}" if line else str(path)
-        raise CellError(f"{where}: {type(error).__name__}: {error}") from error
+        raise CellError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
     found = namespace.get(name)
     if isinstance(found, type) and issubclass(found, Cell) and found is not Cell:
         return found
@@ -72,6 +80,33 @@ def _from_file(path: Path, name: str) -> type[Cell]:
     ]
     listed = f"its cells: {', '.join(others)}" if others else "it declares no cell"
     raise CellError(f"{path} has no cell named {name!r:.60}; {listed}")
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """The file and line that a person should look at."""
+    if isinstance(error, SyntaxError) and error.filename:  # perhaps of a module that it imports
+        return f"{error.filename}:{error.lineno}"
+    at = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f"{path}:{at[-1].lineno}" if at else str(path)
+
+
+@contextlib.contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Within the block the modules in `folder` can be imported; afterwards no trace is left.
+
+    They are forgotten, because the next file's neighbours may have the same names.
+    """
+    searched, known = [*sys.path], {*sys.modules}
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # the files may be newer than what the import system knows
+    try:
+        yield
+    finally:
+        sys.path[:] = searched
+        for name in {*sys.modules} - known:
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin and Path(origin).is_relative_to(folder):
+                del sys.modules[name]
 
 
 __all__ = ["CATALOGUE", "find"]

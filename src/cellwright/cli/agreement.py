@@ -6,7 +6,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from rich.table import Table
 
 from cellwright.cli.faults import UsageFault
 from cellwright.cli.quantities import count
+from cellwright.cli.terminal import fits, paragraph
+from cellwright.language.errors import CellwrightError
 from cellwright.tasks.agreement import (
     KINDS,
     AgreementConfig,
@@ -22,7 +25,7 @@ from cellwright.tasks.agreement import (
     Probe,
     generate,
 )
-from cellwright.tasks.agreement_score import AgreementScore, DistanceRow, Tally, score
+from cellwright.tasks.agreement_score import AgreementScore, Tally, score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +37,7 @@ LEVEL = "word"  # its words are what must agree
 PARTS = ("train", "valid", "test")
 SETTINGS = "agreement.json"
 BEFORE = 8  # sentences that a model reads before it is asked
+GROUPS = ("all", *KINDS)
 FAR = 20  # words: what stands further back is "far back"
 
 
@@ -43,42 +47,57 @@ def check(name: str) -> None:
         raise UsageFault(f"--corpus: expected {NAME}, got {name!r}")
 
 
-def lay_out(
-    config: "TrainConfig", out: Path, overwrite: bool, sentences: int | None = None
-) -> "TrainConfig":
-    """Write the language's text below `out`/corpus and return a configuration that reads it.
+@contextmanager
+def laid_out(
+    config: "TrainConfig", out: Path, sentences: int | None = None
+) -> Iterator["TrainConfig"]:
+    """Write the language's text below `out`/corpus and give a configuration that reads it.
 
     Its folder is named after its settings, so that it never takes the place of another text.
-    `sentences` is the size of its training part. RunError if `out` holds a run already, or
-    anything else.
+    `sentences` is the size of its training part. If the block fails before anything else came to
+    `out`, the text goes again. UsageFault for text files beside the corpus; RunError if a file
+    stands in the way.
     """
-    from cellwright.lm.atomic import replacing
-    from cellwright.lm.errors import RunError
-    from cellwright.lm.run import RunDirectory
+    from cellwright.lm.atomic import new_directory
+    from cellwright.lm.lock import LOCK
 
     check(config.corpus or "")
     if config.files:
         raise UsageFault("--corpus: give a corpus or text files, not both")
-    if not overwrite:
-        RunDirectory.create(out).close()  # refuses a directory that is not ours to fill
     settings = AgreementConfig() if sentences is None else AgreementConfig(sentences=sentences)
-    corpus = generate(settings)
     described = json.dumps(settings.to_dict(), indent=2)
     folder = out / "corpus" / hashlib.sha256(described.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    with new_directory(folder):
+        try:
+            _write(folder, settings, described, written)
+            yield dataclasses.replace(
+                config,
+                files=(str(folder / "train.txt"),),
+                valid=config.valid if isinstance(config.valid, str) else str(folder / "valid.txt"),
+            )
+        except BaseException:
+            if {path.name for path in out.iterdir()} <= {"corpus", LOCK}:
+                for path in written:
+                    path.unlink(missing_ok=True)
+            raise
+
+
+def _write(folder: Path, settings: AgreementConfig, described: str, written: list[Path]) -> None:
+    """Write the language into `folder`; files that were not there are noted in `written`."""
+    from cellwright.lm.atomic import replacing
+    from cellwright.lm.errors import RunError
+
+    corpus = generate(settings)
     texts = {f"{part}.txt": corpus.text(part) for part in PARTS} | {SETTINGS: described}
     for name, text in texts.items():
         path = folder / name
         if not path.exists():
             with replacing(path) as file:
                 file.write(text.encode())
+            written.append(path)
         elif path.read_bytes() != text.encode():
             raise RunError(f"{path}: is not the text that belongs there; move it away")
-    return dataclasses.replace(
-        config,
-        files=(str(folder / "train.txt"),),
-        valid=config.valid if isinstance(config.valid, str) else str(folder / "valid.txt"),
-    )
 
 
 def settings_of(run: Path) -> AgreementConfig:
@@ -93,7 +112,7 @@ def settings_of(run: Path) -> AgreementConfig:
         return AgreementConfig(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return AgreementConfig()
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, CellwrightError) as error:
         raise UsageFault(f"{path}: not the settings of an agreement language ({error})") from error
 
 
@@ -167,30 +186,33 @@ def far_back(scores: AgreementScore, kind: str | None = None) -> Tally:
     return scores.tally(lambda t: t.distance > FAR and kind in (None, t.kind))
 
 
-def table(scores: Mapping[str, AgreementScore]) -> Table:
-    """Accuracy by distance (rows) for each kind and model (columns)."""
+def table(scores: Mapping[str, AgreementScore], kinds: Sequence[str] = GROUPS) -> Table:
+    """Accuracy by distance (rows) for each of the kinds and each model (columns).
+
+    n counts the words of the first of the kinds.
+    """
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     made.add_column("distance", no_wrap=True)
-    for kind in ("all", *KINDS):
+    for kind in kinds:
         for name in scores:
             head = f"{kind}\n{name}" if len(scores) > 1 else kind
             made.add_column(head, justify="right", no_wrap=True)
     made.add_column("n", justify="right", no_wrap=True)
+
+    def add(label: str, each: Sequence[Mapping[str, Tally]]) -> list[Tally]:
+        tallies = [of_model[kind] for kind in kinds for of_model in each]
+        made.add_row(label, *map(_share, tallies), str(tallies[0].asked))
+        return tallies
+
     by_distance = [each.by_distance() for each in scores.values()]
     for rows in zip(*by_distance, strict=True):  # the same distances of each model
-        tallies = [t for of_kind in zip(*map(_tallies, rows), strict=True) for t in of_kind]
-        made.add_row(rows[0].label, *map(_share, tallies), str(rows[0].all.asked))
+        add(rows[0].label, [{"all": row.all, **row.kinds} for row in rows])
     made.add_section()
-    kinds = [[each.tally(), *each.by_kind().values()] for each in scores.values()]
-    tallies = [tally for of_kind in zip(*kinds, strict=True) for tally in of_kind]
-    made.add_row("any", *map(_share, tallies), str(tallies[0].asked))
+    add("held out", [each.held_out() for each in scores.values()])
+    tallies = add("any", [{"all": each.tally(), **each.by_kind()} for each in scores.values()])
     guesses = (f"{100 * tally.chance:.1f}" for tally in tallies)
     made.add_row("guessing", *guesses, style="label")
     return made
-
-
-def _tallies(row: DistanceRow) -> list[Tally]:
-    return [row.all, *row.kinds.values()]
 
 
 def _share(tally: Tally) -> str:
@@ -201,12 +223,15 @@ def _share(tally: Tally) -> str:
 
 
 def print_scores(out: "Console", scores: Mapping[str, AgreementScore]) -> None:
-    """Print the table and how it was made."""
-    out.print(table(scores))
+    """Print the table, in parts where the window is narrow, and how it was made."""
+    whole = table(scores)
+    for part in [whole] if fits(out, whole) else [table(scores, (kind,)) for kind in GROUPS]:
+        out.print(part)
     answers = len(next(iter(scores.values())).answers)
-    out.print(
-        f"Percent of {count(answers)} words that the model prefers to each wrong form of them, by\n"
-        "the distance to the word they must agree with. number: the king ... sings;\n"
-        "gender: the king ... himself; country: grew up in France ... French.",
-        soft_wrap=True,
+    paragraph(
+        out,
+        f"Percent of {count(answers)} words that the model prefers to each wrong form of them, by "
+        "the distance to the word they must agree with. number: the king ... sings; gender: the "
+        "king ... himself; country: grew up in France ... French. held out: with a pair of words "
+        "that the training text does not have.",
     )

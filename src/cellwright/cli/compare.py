@@ -1,8 +1,11 @@
-"""`cellwright compare`: several cells on one text, equal in parameters and in tokens."""
+"""`cellwright compare`: several cells on one text, equal in tokens and in size or width."""
 
 import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -15,7 +18,7 @@ from cellwright.cli.interrupt import orderly, while_read
 from cellwright.cli.progress import display, finite, measure
 from cellwright.cli.quantities import count, rate
 from cellwright.cli.runs import free_run, quoted
-from cellwright.cli.terminal import console
+from cellwright.cli.terminal import console, fits, paragraph
 from cellwright.lm.recipes import configure
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ cellwright compare book.txt --cells lstm,mycells.py:Leaky --budget 200000
 cellwright compare book.txt --cells lstm,gru --seeds 0,1,2 --json
 cellwright compare --corpus agreement --cells lstm,peephole,gru --epochs 3
 """
+
+DISPENSABLE = ("tok/s", "tokens", "hidden", "parameters")  # in a narrow window, in this order
 
 Cells = Annotated[
     str, typer.Option(metavar="CELL,CELL,...", help="names or file.py:Class, parted by commas")
@@ -74,6 +79,7 @@ def compare(
     layers: flags.Layers = None,
     hidden: flags.Hidden = None,
     embed: flags.Embed = None,
+    proj_size: flags.Proj = None,
     tie: flags.Tie = None,
     bias: flags.Bias = None,
     dropout: flags.Dropout = None,
@@ -93,7 +99,7 @@ def compare(
 ) -> int:
     """Train several cells under equal parameters and equal tokens; a table and a plot.
 
-    Called again with the same --out it goes on where it stopped.
+    The same command with the same --out goes on where it stopped; another command is refused.
     """
     given = typed(context)
     if text:
@@ -107,10 +113,15 @@ def compare(
     where = out or free_run(config.corpus or Path(config.files[0]).stem, "compare")
     from cellwright import lm
 
+    texts = nullcontext(config)
     if config.corpus is not None:
-        config = agreement.lay_out(config, where, overwrite=True, sentences=sentences)
+        texts = agreement.laid_out(config, where, sentences)
     shown, stop = console(typer.get_text_stream("stderr") if as_json else None), lm.StopRequest()
-    with display(shown) as show, orderly(stop, show.interrupted) as ending:
+    with (
+        texts as config,
+        display(shown) as show,
+        orderly(stop, show.interrupted) as ending,
+    ):
         comparison = lm.compare(
             config,
             names,
@@ -148,26 +159,75 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def print_comparison(out: "Console", comparison: "Comparison") -> None:
-    """One row for each cell and seed, the best first; then where everything is."""
-    rows = sorted(comparison.rows, key=lambda row: row.valid_nats)
-    several = len({row.seed for row in rows}) > 1
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("cell")
-    name = measure(comparison.level, 1.0)[1]
-    heads = ["seed"] * several + ["hidden", "parameters", "tokens", "tok/s", "nats", name]
-    for head in heads:
-        table.add_column(head, justify="right")
-    for row in rows:
-        cells: list[Any] = [row.cell] + [row.seed] * several
-        cells += [row.hidden, count(row.parameters), count(row.tokens), rate(row.tokens_per_s)]
-        cells += [f"{row.valid_nats:.4f}", measure(comparison.level, row.valid_nats)[0]]
-        table.add_row(*map(str, cells))
-    out.print(table)
-    same = "parameters" if comparison.equal == "parameters" else "width"
-    out.print(
-        f"Validation loss, nats per token; equal {same} and equal tokens; smaller is better.",
-        soft_wrap=True,
+    """One row for each cell and seed, the best first; then where everything is.
+
+    In a narrow window columns are left out, those first that say least.
+    """
+    columns, left_out = _columns(comparison), []
+    while not fits(out, made := _table(columns)) and len(left_out) < len(DISPENSABLE):
+        left_out.append(name := DISPENSABLE[len(left_out)])
+        columns.pop(name)
+    out.print(made)
+    if left_out:
+        paragraph(out, f"Not shown in this narrow window: {', '.join(left_out)}.")
+    paragraph(
+        out,
+        f"Validation loss, nats per token; {_equalities(comparison)}; smaller is better.",
     )
-    made = ("compare.json", "compare.png", "compare.svg")
-    for path in (*(comparison.out / name for name in made), *(row.run for row in rows)):
+    made_files = ("compare.json", "compare.png", "compare.svg")
+    paths = [comparison.out / name for name in made_files]
+    for path in (*paths, *(row.run for row in comparison.rows)):
         out.print(f"  {path}", soft_wrap=True)
+
+
+def _columns(comparison: "Comparison") -> dict[str, list[str]]:
+    """The cells of each column, by its head, the best row first."""
+    rows = sorted(comparison.rows, key=lambda row: row.valid_nats)
+    columns = {"cell": [row.cell for row in rows]}
+    if len({row.seed for row in rows}) > 1:
+        columns["seed"] = [str(row.seed) for row in rows]
+    columns["hidden"] = [str(row.hidden) for row in rows]
+    columns["parameters"] = [count(row.parameters) for row in rows]
+    columns["tokens"] = [count(row.tokens) for row in rows]
+    columns["tok/s"] = [rate(row.tokens_per_s) for row in rows]
+    columns["nats"] = [f"{row.valid_nats:.4f}" for row in rows]
+    name = measure(comparison.level, 1.0)[1]
+    columns[name] = [measure(comparison.level, row.valid_nats)[0] for row in rows]
+    return columns
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    for number, head in enumerate(columns):
+        if number == 0:  # a path of one's own may be long: it folds, the figures do not
+            table.add_column(head, overflow="fold")
+        else:
+            table.add_column(head, justify="right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    return table
+
+
+def _equalities(comparison: "Comparison") -> str:
+    """What was equal in these trainings, from their own numbers."""
+    rows = comparison.rows
+    tokens = [row.tokens for row in rows]
+    counts = [row.parameters for row in rows]
+    widths = [row.hidden for row in rows]
+    said = []
+    if min(counts) == max(counts):
+        said.append(f"equal parameters ({count(counts[0])})")
+    elif comparison.budget is not None:
+        worst = max(abs(row.difference) for row in rows) / comparison.budget
+        percent = math.ceil(10_000 * worst) / 100
+        said.append(f"parameters equal within {percent:g} % of {count(comparison.budget)}")
+    else:
+        said.append(f"parameters from {count(min(counts))} to {count(max(counts))}")
+    if comparison.equal == "width":
+        same = min(widths) == max(widths)
+        said.append(f"equal width ({widths[0]})" if same else "different widths")
+    if min(tokens) == max(tokens):
+        said.append(f"equal tokens ({count(tokens[0])})")
+    else:
+        said.append(f"unequal tokens ({count(min(tokens))} to {count(max(tokens))})")
+    return ", ".join(said)

@@ -71,12 +71,13 @@ def demo(minutes: Minutes = None, out: Out = None, seed: Seed = 0) -> int:
         raise UsageFault(f"--out: {out} is not an empty directory; choose another")
     shown, began = console(), time.monotonic()
     where = free(Path("runs/demo")) if out is None else out
-    where.mkdir(parents=True, exist_ok=True)
+    from cellwright.lm.atomic import new_directory
+
     corpus = generate(AgreementConfig(sentences=SENTENCES))
     racers = _racers(where, corpus)
     demo_report.introduce(shown, where, corpus, racers)
     stop = StopFlag()
-    with orderly(stop, lambda: None) as ending:
+    with new_directory(where), orderly(stop, lambda: None) as ending:
         complete = _train(shown, racers, corpus, minutes, seed, stop)
     if ending.code:
         shown.print("Stopped; what was trained is saved. Go on with one of:")
@@ -157,7 +158,10 @@ def _train(
             if not stop.is_set:
                 raise RaceError("not one epoch in the time there is; give more --minutes")
             return False
-        epochs = int(budget / max(racer.seconds for racer in racers))
+        slowest = max(racer.seconds for racer in racers)
+        if slowest > budget:
+            watching.told(f"one epoch takes {slowest:.0f} s, more than the time given: it is all")
+        epochs = int(budget / slowest)
         epochs = min(epochs, EPOCHS) if minutes is None else epochs
         if epochs < 2:
             return True

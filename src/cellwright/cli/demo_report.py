@@ -14,6 +14,7 @@ from cellwright.cli.intervals import difference, wilson
 from cellwright.cli.progress import finite
 from cellwright.cli.quantities import count, duration, percent
 from cellwright.cli.runs import quoted
+from cellwright.cli.terminal import paragraph
 from cellwright.tasks.agreement import KINDS, AgreementCorpus
 from cellwright.tasks.agreement_score import AgreementScore, Tally
 
@@ -47,8 +48,12 @@ def introduce(out: "Console", where: Path, corpus: AgreementCorpus, racers: list
         f"A made language: {count(len(corpus.train))} sentences, {count(words)} words. Some words "
         "must agree with one that stands far before them:",
     )
-    for line in _example(corpus):
-        out.print(f"  {line}")
+    sentence, marks, key = _example(corpus)
+    if len(sentence) + 2 <= out.width:
+        for line in (sentence, marks, key):
+            out.print(f"  {line}", soft_wrap=True)
+    else:  # marks stand under words only where the line is not folded
+        paragraph(out, sentence, indent="  ")
     first, second = racers
     paragraph(
         out,
@@ -59,17 +64,7 @@ def introduce(out: "Console", where: Path, corpus: AgreementCorpus, racers: list
     )
 
 
-def paragraph(out: "Console", text: str, indent: str = "", first: str | None = None) -> None:
-    """Print a text in lines that fit; `first` is the first line's own indent."""
-    width = max(30, min(out.width, 80))
-    start = indent if first is None else first
-    for line in textwrap.wrap(
-        text, width, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
-    ):
-        out.print(line, soft_wrap=True)
-
-
-def _example(corpus: AgreementCorpus) -> tuple[str, ...]:
+def _example(corpus: AgreementCorpus) -> tuple[str, str, str]:
     """A test sentence that fits in a line; below it a letter under each pair."""
     probe = next(
         p
@@ -210,10 +205,12 @@ def tell(out: "Console", result: Result, seconds: float) -> None:
     paragraph(out, conclusion(result))
     for found in findings(result):
         shares = f"{percent(found.second.accuracy)} against {percent(found.first.accuracy)}"
-        out.print(
-            f"  {found.kind:<8} {found.verdict}: {shares} of {count(found.first.asked)}, "
+        paragraph(
+            out,
+            f"{found.kind:<8} {found.verdict}: {shares} of {count(found.first.asked)}, "
             f"guessing {percent(found.first.chance)}",
-            soft_wrap=True,
+            indent="    ",
+            first="  ",
         )
     if not result.complete:
         epochs = ", ".join(f"{r.name} {r.epoch} epochs" for r in result.racers)

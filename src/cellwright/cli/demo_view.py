@@ -32,6 +32,10 @@ class Plain:
         self._epochs = epochs
         self._print(f"time allows {epochs} epochs")
 
+    def told(self, note: str) -> None:
+        """Print a note."""
+        self._console.print(f"note: {note}", style="warn", soft_wrap=True)
+
     def answered(self, racer: Racer, scores: AgreementScore) -> None:
         """Take in what a cell remembers now."""
         self._answers[racer.name] = scores

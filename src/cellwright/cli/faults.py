@@ -33,6 +33,8 @@ _HINTS = {
     errno.ENAMETOOLONG: "the name is too long for the file system",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
+# Flags that are not called as their field is.
+FLAG_OF = {"proj_size": "proj"}
 # What a ConfigError may name besides the fields of TrainConfig.
 _MORE_FLAGS = {"recipe", "budget", "equal", "seeds", "cells"}
 _MORE_FLAGS |= {"prompt", "length", "temperature", "top_k", "top_p"}
@@ -113,7 +115,12 @@ def _with_flags(error: CellwrightError) -> str:
     flags = {f.name for f in fields(TrainConfig)} - {"files"} | _MORE_FLAGS
     if not colon or not {*names} <= flags:
         return text
-    return ", ".join("--" + name.replace("_", "-") for name in names) + ": " + rest
+    return ", ".join(map(flag_of, names)) + ": " + rest
+
+
+def flag_of(field: str) -> str:
+    """The flag that sets a field: 'lr_decay' -> '--lr-decay'."""
+    return "--" + FLAG_OF.get(field, field).replace("_", "-")
 
 
 def _os_error(error: OSError) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellwright.cli.faults import flag_of
 from cellwright.lm.config import DEFAULT_EPOCHS, LEVELS, OPTIMIZERS, PRECISIONS, TrainConfig
 from cellwright.tasks.agreement import AgreementConfig
 
@@ -23,7 +24,7 @@ def _option(
     """A typer option whose help ends in the default that `TrainConfig` holds."""
     known = default or _shown(FIELDS[name].default)
     ending = f" (default {known})" if known else ""
-    declared = [flag] if flag else [f"--{name.replace('_', '-')}"]
+    declared = [flag or flag_of(name)]
     return typer.Option(
         *declared,
         metavar=metavar,
@@ -78,6 +79,10 @@ CellSpec = Annotated[
 Layers = Annotated[int | None, _option("layers", "N", "layers, one on the other", MODEL)]
 Hidden = Annotated[int | None, _option("hidden", "N", "units of a layer", MODEL)]
 Embed = Annotated[int | None, _option("embed", "N", "width of the embedding", MODEL, "as --hidden")]
+Proj = Annotated[
+    int | None,
+    _option("proj_size", "N", "width of the output of a cell with a projection", MODEL, "none"),
+]
 Tie = Annotated[
     bool | None,
     _option("tie", "", "decoder shares the embedding's weights", MODEL, flag="--tie/--no-tie"),
@@ -144,14 +149,14 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
     """Values by field name as one could type them: {'hidden': 8} -> ['--hidden 8']."""
     words = []
     for name, value in values.items():
-        flag = name.replace("_", "-")
+        flag = flag_of(name)
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            words.append(flag if value else f"--no-{flag[2:]}")
         elif isinstance(value, float):
             near = f"{value:g}"
-            words.append(f"--{flag} {near if float(near) == value else repr(value)}")
+            words.append(f"{flag} {near if float(near) == value else repr(value)}")
         elif value is not None and name != "files":
-            words.append(f"--{flag} {value}")
+            words.append(f"{flag} {value}")
     return words
 
 

@@ -38,13 +38,27 @@ def load(run: Path, device: str) -> "LanguageModel":
 
 def execution(run: Path) -> str:
     """Which path runs the recurrent layers of `run`, in the layer's own words."""
+    import torch
+
+    from cellwright.lm.engine import pick_device
     from cellwright.lm.model import read_cell
     from cellwright.lm.run import read_config
     from cellwright.nn import Recurrent
 
     config, cell = read_config(run), read_cell(run)
-    layer = Recurrent(cell, config.embed_size, config.hidden, device="meta")
-    return layer.explain().removeprefix(f"{cell.__name__}: ")
+    dtypes = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
+    layer = Recurrent(
+        cell,
+        config.embed_size,
+        config.hidden,
+        proj_size=config.proj_size,
+        device="meta",
+        dtype=dtypes.get(config.precision),
+    )
+    # without drawing a number: the training that is told of must not depend on being watched
+    layer.to_empty(device=pick_device(config.device))
+    first, *_ = layer.explain().splitlines()  # the rest is how; this is which
+    return first.removeprefix(f"{cell.__name__}: ")
 
 
 def threads() -> str:

@@ -48,40 +48,27 @@ class Course:
     epochs: int | None = None
     step: "Step | None" = None
     losses: list[float] = field(default_factory=list)
-    _epoch: int = 0
-    _sum: float = 0.0
-    _tokens: int = 0
-    _before: int = 0
 
     def started(self, event: "Started") -> None:
         """Begin anew."""
         self.level, self.epochs = event.level, event.epochs
         self.step, self.losses = None, []
-        self._epoch, self._sum, self._tokens, self._before = 0, 0.0, 0, 0
 
     def stepped(self, event: "Step") -> None:
         """Take in a step; its loss is the mean over the tokens since the last one."""
-        if event.epoch != self._epoch:
-            self._epoch, self._sum, self._tokens = event.epoch, 0.0, 0
-        tokens = max(1, event.tokens - self._before)
-        self._sum += event.loss * tokens
-        self._tokens += tokens
-        self._before = event.tokens
         self.step = event
         self.losses.append(event.loss)
-
-    @property
-    def mean(self) -> float:
-        """Mean training loss of this epoch, nats per token."""
-        return self._sum / self._tokens if self._tokens else math.nan
 
     def row(self, event: "Validated") -> tuple[str, ...]:
         """The epoch's row, in the order of the table's columns."""
         lr, per_second = (self.step.lr, self.step.tokens_per_s) if self.step else (0.0, 0.0)
         value, _ = measure(self.level, event.nats)
+        # an epoch that is not over is a broken number: 2.45 is 45 % of the third
+        whole = event.window == event.windows
+        epochs = event.epoch - 1 + math.floor(100 * event.window / event.windows) / 100
         return (
-            str(event.epoch),
-            f"{self.mean:.4f}",
+            str(event.epoch) if whole else f"{epochs:.2f}",
+            f"{event.train_nats:.4f}",
             f"{event.nats:.4f}",
             value,
             f"{lr:.3g}",
@@ -118,12 +105,24 @@ def announced(event: "Comparing") -> str:
     )
 
 
-def print_heading(console: Console, event: "Started") -> None:
-    """Print `heading` in two columns."""
-    for label, text in heading(event):
-        lines = textwrap.wrap(text, max(30, console.width - 12), break_on_hyphens=False)
-        for number, line in enumerate(lines if label == "path" else [text]):
-            console.print(f"  {'' if number else label:<9}{line}", soft_wrap=True)
+class Heading:
+    """Prints `heading` in two columns; the path only where it is another than the last one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._path = ""
+
+    def __call__(self, event: "Started") -> None:
+        """Print the heading of one training."""
+        for label, text in heading(event):
+            if label == "path":
+                if text == self._path:
+                    continue
+                self._path = text
+            width = max(20, self._console.width - 12)
+            lines = [text] if label == "run" else textwrap.wrap(text, width, break_on_hyphens=False)
+            for number, line in enumerate(lines):
+                self._console.print(f"  {'' if number else label:<9}{line}", soft_wrap=True)
 
 
 class Plain:
@@ -134,6 +133,7 @@ class Plain:
         self._clock = clock
         self._course = Course()
         self._due = clock() + PLAIN_INTERVAL
+        self._heading = Heading(console)
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
@@ -142,7 +142,7 @@ class Plain:
                 self._line(announced(event))
             case "Started":
                 self._course.started(event)
-                print_heading(self._console, event)
+                self._heading(event)
             case "Step":
                 self._course.stepped(event)
                 if self._clock() >= self._due:
@@ -150,8 +150,10 @@ class Plain:
                     self._line(f"epoch {event.epoch}  {now(event, self._course.level)}")
             case "Validated":
                 value, name = measure(self._course.level, event.nats)
+                part = f"{100 * event.window // event.windows} %"
+                done = "done" if event.window == event.windows else f"to {part} of it"
                 self._line(
-                    f"epoch {event.epoch} done: train {self._course.mean:.4f}, "
+                    f"epoch {event.epoch} {done}: train {event.train_nats:.4f}, "
                     f"valid {event.nats:.4f} nats/token, {value} {name}, "
                     f"{duration(event.seconds)}{', best so far' if event.is_best else ''}"
                 )
@@ -185,16 +187,17 @@ class Redrawn:
         self._columns: tuple[tuple[str, int], ...] = ()
         self._notice = ""
         self._before = " reading the text ..."
+        self._heading = Heading(console)
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
         match type(event).__name__:
             case "Comparing":
-                self._console.print(f"\n{announced(event)}", style="number")
+                self._console.print(f"\n{announced(event)}", style="number", soft_wrap=True)
             case "Started":
                 self._course.started(event)
                 self._columns, self._before = (), ""
-                print_heading(self._console, event)
+                self._heading(event)
             case "Step":
                 self._course.stepped(event)
             case "Validated":

@@ -1,6 +1,8 @@
-"""`cellwright show`: one cell, as equations, as torch source, or as data."""
+"""`cellwright show`: one cell, as equations, as source, as data, or at any stage of compilation."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,13 +12,22 @@ from cellwright.cli.terminal import console
 from cellwright.targets.equations import equations
 
 if TYPE_CHECKING:
+    import torch
+
+    from cellwright.compiler import Program
     from cellwright.language import Cell
+    from cellwright.runtime import Plan
 
 EXAMPLES = """
 cellwright show lstm
 cellwright show gru-cho --as torch --input 64 --hidden 128 > gru_cho.py
 cellwright show mycells.py:Leaky --as json > leaky.json
+cellwright show gru --as passes --hidden 4
+cellwright show lstm --as asm --adjoint --hidden 256
 """
+
+DEFAULT_SIZE = 128
+DTYPES = ("float32", "float64")
 
 CellSpec = Annotated[
     str,
@@ -27,37 +38,192 @@ As = Annotated[
     typer.Option(
         "--as",
         metavar="FORM",
-        help="equations: to read; torch: source to paste and run; json: the cell as data",
+        help="equations: to read; torch: source to paste and run; json: the cell as data; "
+        "plan: its program and adjoint; passes: the program after each pass; llvm: the loop "
+        "for this processor; asm: the same, assembled",
     ),
 ]
-Input = Annotated[int, typer.Option(metavar="N", min=1, help="inputs, for --as torch")]
-Hidden = Annotated[int, typer.Option(metavar="N", min=1, help="units, for --as torch")]
+Input = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help=f"inputs (default {DEFAULT_SIZE})")
+]
+Hidden = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help=f"units (default {DEFAULT_SIZE})")
+]
+Widths = Annotated[
+    list[str] | None,
+    typer.Option("--width", metavar="NAME=N", help="another width of the cell, as in proj=64"),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="for llvm and asm: float32 (default) or float64"),
+]
+Adjoint = Annotated[
+    bool, typer.Option("--adjoint", help="for llvm and asm: the backward loop, not the forward one")
+]
 
 
-def show(cell: CellSpec, form: As = "equations", input: Input = 128, hidden: Hidden = 128) -> None:
-    """Print a cell: its equations, torch source that runs anywhere, or JSON."""
-    forms: dict[str, Callable[[type[Cell]], str]] = {
-        "equations": equations,
-        "torch": lambda found: torch_source(found, input, hidden),
-        "json": data,
-    }
-    if form not in forms:
-        raise UsageFault(f"--as: expected one of {', '.join(forms)}, got {form!r}")
+@dataclass(frozen=True)
+class Asked:
+    """A cell, and what was typed about its sizes and its machine code."""
+
+    cell: "type[Cell]"
+    inputs: int | None
+    hidden: int | None
+    widths: dict[str, int]
+    dtype: str | None
+    adjoint: bool
+
+    def sizes(self) -> dict[str, int]:
+        """Return a size for every width of the cell; UsageFault names what is missing."""
+        from cellwright.nn import checks
+
+        graph = self.cell.graph
+        hidden = self.hidden or DEFAULT_SIZE
+        given = dict(self.widths)
+        if "proj" in graph.symbols:
+            given.setdefault("proj", max(1, hidden // 2))
+        known = {"input": self.inputs or DEFAULT_SIZE, "hidden": hidden, **given}
+        missing = [f"--width {symbol}=16" for symbol in graph.symbols if symbol not in known]
+        if missing:
+            raise UsageFault(f"{graph.cell} has widths of its own; give {' '.join(missing)}")
+        first = graph.nodes[graph.inputs[0]].width
+        assert first is not None
+        fixed = "input" not in graph.symbols and self.inputs is None
+        inputs = first.resolve(known) if fixed else known["input"]
+        return checks.widths(graph, inputs, hidden, 0, given)
+
+    def plan(self) -> "Plan":
+        from cellwright.runtime import plan
+
+        return plan(self.cell, self.sizes())
+
+    def torch_dtype(self) -> "torch.dtype":
+        import torch
+
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+
+def show(
+    cell: CellSpec,
+    form: As = "equations",
+    input: Input = None,
+    hidden: Hidden = None,
+    width: Widths = None,
+    dtype: Dtype = None,
+    adjoint: Adjoint = False,
+) -> None:
+    """Print a cell: its equations, source that runs anywhere, data, or what is compiled of it."""
+    if form not in FORMS:
+        raise UsageFault(f"--as: expected one of {', '.join(FORMS)}, got {form!r:.40}")
+    typed = {"--input": input, "--hidden": hidden, "--width": width}
+    _refuse(form, [name for name, value in typed.items() if value], SIZED)
+    _refuse(form, ["--dtype"] * (dtype is not None) + ["--adjoint"] * adjoint, COMPILED)
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageFault(f"--dtype: expected {' or '.join(DTYPES)}, got {dtype!r:.40}")
     from cellwright.cells import find
 
-    console().file.write(forms[form](find(cell)).rstrip("\n") + "\n")
+    asked = Asked(find(cell), input, hidden, _widths(width or ()), dtype, adjoint)
+    console().file.write(FORMS[form](asked).rstrip("\n") + "\n")
 
 
-def torch_source(cell: "type[Cell]", inputs: int, hidden: int) -> str:
-    """A layer of the cell as torch source, for these sizes."""
-    from cellwright.nn import Recurrent
+def _refuse(form: str, flags: Sequence[str], forms: Sequence[str]) -> None:
+    """An option that means nothing here is a slip, and no option is ignored."""
+    if flags and form not in forms:
+        raise UsageFault(
+            f"{', '.join(flags)}: only with --as {', '.join(forms[:-1])} or {forms[-1]}, "
+            f"not with --as {form}"
+        )
 
-    projection = max(1, hidden // 2) if "proj" in cell.graph.symbols else 0
-    return Recurrent(cell, inputs, hidden, proj_size=projection, device="meta").source()
+
+def _widths(words: Sequence[str]) -> dict[str, int]:
+    """Read `name=N` words: ['proj=64'] -> {'proj': 64}."""
+    made = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if not (name.isidentifier() and number.isascii() and number.isdigit() and int(number) > 0):
+            raise UsageFault(f"--width: expected NAME=N such as proj=64, got {word!r:.60}")
+        made[name] = int(number)
+    return made
 
 
-def data(cell: "type[Cell]") -> str:
+def torch_source(asked: Asked) -> str:
+    """A layer of the cell as torch source."""
+    return asked.plan().source()
+
+
+def data(asked: Asked) -> str:
     """The cell as `cell.json` holds it."""
     from cellwright.language.serial import cell_to_json
 
-    return cell_to_json(cell)
+    return cell_to_json(asked.cell)
+
+
+def program(asked: Asked) -> str:
+    """The cell's program, and the program of its gradients."""
+    made = asked.plan()
+    return f"{made.program}\n\n{made.adjoint.backward}"
+
+
+def passes(asked: Asked) -> str:
+    """The program after each pass of the compiler, each with what the pass does."""
+    from cellwright.compiler import passes as compiled
+    from cellwright.compiler import vjp
+
+    parts: list[str] = []
+    before = None
+    for run, after in compiled(asked.cell.graph, asked.sizes()):
+        text = str(after) if after != before else f"no change to {after.name}"
+        parts.append(f"{_title(len(parts) + 1, run)}\n{text}")
+        before = after
+    assert before is not None
+    return "\n\n".join([*parts, f"{_title(len(parts) + 1, vjp)}\n{vjp(before).backward}"])
+
+
+def _title(number: int, run: Callable[..., object]) -> str:
+    said = inspect.cleandoc(run.__doc__ or "").split("\n")[0]
+    return f"{number}. {run.__name__}: {said}"
+
+
+def intermediate(asked: Asked) -> str:
+    """The loop as LLVM's intermediate text, below the program that it computes."""
+    from cellwright.runtime import listing
+
+    kernel = listing.loop(_loop(asked), asked.torch_dtype())
+    return f"{_commented(';', kernel.program)}\n{kernel.text}"
+
+
+def assembly(asked: Asked) -> str:
+    """The loop as assembly for this processor, below the program that it computes."""
+    from cellwright.runtime import listing, native
+
+    kernel = listing.loop(_loop(asked), asked.torch_dtype())
+    return f"{_commented('#', kernel.program)}\n{native.assembly(kernel.text)}"
+
+
+def _loop(asked: Asked) -> "Program":
+    """The program whose loop is compiled; UsageFault where machine code cannot be made."""
+    from cellwright.runtime.compiled import programs
+    from cellwright.runtime.native import missing
+
+    reason = missing()
+    if reason is not None:
+        raise UsageFault(f"no machine code here: {reason}")
+    found = programs(asked.plan(), asked.torch_dtype())
+    return found.adjoint if asked.adjoint else found.plain
+
+
+def _commented(sign: str, text: object) -> str:
+    return "\n".join(f"{sign} {line}" for line in str(text).splitlines())
+
+
+FORMS: dict[str, Callable[[Asked], str]] = {
+    "equations": lambda asked: equations(asked.cell),
+    "torch": torch_source,
+    "json": data,
+    "plan": program,
+    "passes": passes,
+    "llvm": intermediate,
+    "asm": assembly,
+}
+COMPILED = ("llvm", "asm")
+SIZED = ("torch", "plan", "passes", *COMPILED)

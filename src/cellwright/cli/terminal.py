@@ -2,13 +2,20 @@
 
 import os
 import sys
+import textwrap
 from typing import IO
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.theme import Theme
 
 # The house's two colours follow the cells through tables and plots; the rest is plain.
 THEME = Theme({"label": "dim", "number": "bold", "good": "green", "warn": "yellow"})
+
+
+MIN_WIDTH, MAX_WIDTH = 30, 80  # of a paragraph, in characters
+UNBOUNDED = 10_000  # wider than any table
 
 
 class QuietConsole(Console):
@@ -25,6 +32,22 @@ def console(stream: IO[str] | None = None) -> Console:
     return QuietConsole(
         file=stream, theme=THEME, highlight=False, markup=False, emoji=False, soft_wrap=False
     )
+
+
+def fits(out: Console, table: Table) -> bool:
+    """Whether a table stands in the window as it is, with nothing folded or cut."""
+    wide = out.options.update(width=UNBOUNDED)
+    return Measurement.get(out, wide, table).maximum <= out.width
+
+
+def paragraph(out: Console, text: str, indent: str = "", first: str | None = None) -> None:
+    """Print a text in lines that fit; `first` is the first line's own indent."""
+    width = max(MIN_WIDTH, min(out.width, MAX_WIDTH))
+    start = indent if first is None else first
+    for line in textwrap.wrap(
+        text, width, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
+    ):
+        out.print(line, soft_wrap=True)
 
 
 def is_live(stream: IO[str]) -> bool:

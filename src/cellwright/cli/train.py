@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from cellwright.cli.progress import display
 from cellwright.cli.quantities import duration
 from cellwright.cli.runs import free_run, quoted
 from cellwright.cli.terminal import console
+from cellwright.lm.pace import reached
 from cellwright.lm.recipes import RECIPES, configure
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def train(
     layers: flags.Layers = None,
     hidden: flags.Hidden = None,
     embed: flags.Embed = None,
+    proj_size: flags.Proj = None,
     tie: flags.Tie = None,
     bias: flags.Bias = None,
     dropout: flags.Dropout = None,
@@ -128,13 +131,17 @@ def _begin(
         words = as_flags({**RECIPES[recipe], **given})
         console().print(f"{recipe}:\n{folded(words, 78, '  ')}", style="label")
     from cellwright.lm import train
+    from cellwright.lm.run import check_free
 
+    check_free(out, overwrite)
+    texts = nullcontext(config)
     if config.corpus is not None:
-        config = agreement.lay_out(config, out, overwrite, sentences)
-    return _run(
-        lambda show, stop: train(config, out, on_event=show, stop=stop, overwrite=overwrite),
-        as_json,
-    )
+        texts = agreement.laid_out(config, out, sentences)
+    with texts as config:
+        return _run(
+            lambda show, stop: train(config, out, on_event=show, stop=stop, overwrite=overwrite),
+            as_json,
+        )
 
 
 def _go_on(run: Path, given: dict[str, Any], as_json: bool) -> int:
@@ -156,17 +163,23 @@ def _run(work: "Callable[[Any, StopRequest], Finished]", as_json: bool) -> int:
         return 0
     if ending.signal != signal.SIGPIPE and not as_json:
         out.print(
-            f"stopped after {duration(finished.seconds)} of training; saved in {finished.out}\n"
+            f"stopped after {duration(finished.seconds)} of training, {_reached(finished)}; "
+            f"saved in {finished.out}\n"
             f"  go on   {quoted('cellwright', 'train', '--resume', finished.out)}",
             soft_wrap=True,
         )
     return ending.code or INTERRUPTED
 
 
+def _reached(finished: "Finished") -> str:
+    return reached(finished.epoch, finished.window, finished.windows)
+
+
 def _closing(out: "Console", finished: "Finished") -> None:
     """How good the model is, and what to do with it."""
     run = finished.out
-    out.print(f"done in {duration(finished.seconds)}, {run}", soft_wrap=True)
+    time = duration(finished.seconds)
+    out.print(f"trained {time}, {_reached(finished)}: {run}", soft_wrap=True)
     if finished.valid_nats is not None:
         out.print(f"  best validation  {finished.valid_nats:.4f} nats/token")
     if finished.test is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cellwright.cli import cells, compare, demo, evaluate, generate, show, train
+from cellwright.cli import bench, cache, cells, compare, demo, evaluate, generate, show, train
 from cellwright.cli.faults import guard
 from cellwright.cli.help import Verb
 from cellwright.cli.terminal import console, tolerate_encoding
@@ -31,6 +31,7 @@ Cellwright: write a recurrent cell as its equations; train it, compare it.
   compare cells     cellwright compare book.txt --cells lstm,gru,rnn
   look at cells     cellwright cells
                     cellwright show lstm
+  see how fast      cellwright bench
 
 Every verb explains itself: cellwright train --help\
 """
@@ -57,7 +58,7 @@ def overview(
         console().print(OVERVIEW)
 
 
-for _verb in (train, evaluate, generate, compare, cells, show, demo):
+for _verb in (train, evaluate, generate, compare, cells, show, bench, cache, demo):
     _name = _verb.__name__.rpartition(".")[2]
     app.command(_name, cls=Verb.with_examples(_verb.EXAMPLES))(getattr(_verb, _name))
 

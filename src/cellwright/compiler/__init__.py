@@ -1,6 +1,6 @@
 """Floor 2: from a cell's graph to a Program, by passes that can be read one at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from cellwright.compiler.build import build
 from cellwright.compiler.hoist import hoist
@@ -17,13 +17,25 @@ from cellwright.language.graph import Graph
 def lower(
     graph: Graph, sizes: Mapping[str, int], with_bias: bool = True, *, wide: bool = True
 ) -> Program:
-    """Compile a cell for given widths: build, simplify, pack, hoist, widen, stage, rename.
+    """Compile a cell for given widths: the last of `passes`.
 
     Without `wide` each gate keeps an operation of its own: machine code reads a gate's units one
     vector at a time and gains nothing from wider ones.
     """
-    program = hoist(pack(simplify(build(graph, sizes, with_bias))))
-    return rename(stage(simplify(widen(program) if wide else program)))
+    *_, (_, program) = passes(graph, sizes, with_bias, wide=wide)
+    return program
+
+
+def passes(
+    graph: Graph, sizes: Mapping[str, int], with_bias: bool = True, *, wide: bool = True
+) -> Iterator[tuple[Callable[..., Program], Program]]:
+    """Compile a cell pass by pass: each pass, and the program after it."""
+    program = build(graph, sizes, with_bias)
+    yield build, program
+    widened = (widen,) if wide else ()
+    for run in (simplify, pack, hoist, *widened, simplify, stage, rename):
+        program = run(program)
+        yield run, program
 
 
 __all__ = [
@@ -35,6 +47,7 @@ __all__ = [
     "Program",
     "ProgramError",
     "lower",
+    "passes",
     "verify",
     "vjp",
 ]

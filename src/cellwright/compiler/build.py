@@ -65,6 +65,7 @@ class _Builder:
         self.once: list[Instr] = []
         self.value: dict[int, str] = {}
         self.taken = set(self.params)
+        self.last: dict[str, int] = {}  # the number of a stem's latest name: all up to it are taken
         self.masked: dict[str, str] = {}
 
     def width(self, index: int) -> int:
@@ -82,11 +83,13 @@ class _Builder:
 
     def _name(self, wanted: str | None) -> str:
         stem = wanted.replace(".", "_") if wanted else "t"
-        name, n = (stem, 1) if wanted else (f"{stem}1", 1)
+        n = self.last.get(stem, 1)
+        name = stem if wanted else f"{stem}{n}"
         while name in self.taken:
             n += 1
             name = f"{stem}{n}" if wanted is None else f"{stem}_{n}"
         self.taken.add(name)
+        self.last[stem] = n
         return name
 
     def _emit(

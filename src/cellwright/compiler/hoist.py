@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
-from cellwright.compiler.program import Instr, Program, Stage, verify
-from cellwright.language.ops import COMPARISONS
+from cellwright.compiler.program import SCALAR, Instr, Low, Program, Stage, verify
+from cellwright.compiler.rewrite import Fresh
+from cellwright.compiler.stage import stage
+from cellwright.language.ops import COMPARISONS, POINTWISE, Op
+
+_OF_VECTORS = {*POINTWISE, Op.CONCAT, Low.SLICE, Low.ZEROS} - COMPARISONS
 
 
 def hoist(program: Program) -> Program:
@@ -38,3 +42,27 @@ def hoist(program: Program) -> Program:
             stages=(Stage(pointwise=tuple(body)),),
         )
     )
+
+
+def unhoist(program: Program) -> Program:
+    """Take what was computed before the loop, and vectors of parameters, back into the step.
+
+    before:  A = X @ W.T + b;  for t: a = A[t] + U @ h
+    after:   for t: a = W @ x[t] + b + U @ h          one pass for a step that comes alone
+    """
+    vectors = {i.name for i in program.once if i.op in _OF_VECTORS and i.width != SCALAR}
+    for instr in reversed(program.once):
+        if instr.name not in vectors:
+            vectors -= set(instr.args)  # still wanted there
+    stay = {i.name for i in program.once} - vectors
+    fresh = Fresh(program)
+    body: list[Instr] = []
+    for instr in (*program.once, *program.hoisted, *program.body):
+        if instr.op is Low.PRODUCT and len(instr.args) == 3 and instr.args[2] in vectors:
+            bare = replace(instr, name=fresh(instr.name), args=instr.args[:2])
+            body += [bare, Instr(instr.name, Op.ADD, (bare.name, instr.args[2]), instr.width)]
+        elif instr.name not in stay:
+            body.append(instr)
+    once = tuple(i for i in program.once if i.name in stay)
+    stages = (Stage(pointwise=tuple(body)),)
+    return stage(replace(program, once=once, hoisted=(), stages=stages))

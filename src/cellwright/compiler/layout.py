@@ -102,7 +102,8 @@ def _bias_tag(graph: Graph, index: int, node: Node) -> str:
         return f"_{beside}"
     if not node.attr("affine"):
         return ""
-    at = next(graph.users(index), index)
+    later = range(index + 1, len(graph.nodes))  # the sum that it is for comes soon
+    at = next((k for k in later if index in graph.nodes[k].args), index)
     while graph.nodes[at].op is Op.ADD:
         at = graph.nodes[at].args[0]
     first = graph.nodes[at]
@@ -136,14 +137,18 @@ def _keys(graph: Graph, weights: list[tuple[int, str]]) -> dict[tuple[int, str],
     """
     keys: dict[tuple[int, str], str] = {}
     taken: set[str] = set()
+    last: dict[str, int] = {}  # the latest number behind a key: all up to it are taken
     for index, kind in weights:
         node = graph.nodes[index]
         operand = operand_name(graph, index)
         candidates = [operand] if kind == "weight" else [kind, f"{kind}_{operand}"]
         equation = (node.owner or "").removesuffix(".next")
         choices = [f"{equation}.{c}" for c in candidates]
-        choices += [f"{choices[-1]}_{n}" for n in range(2, len(weights) + 2)]
-        key = next(choice for choice in choices if choice not in taken)
+        stem = choices[-1]
+        key = next((choice for choice in choices if choice not in taken), stem)
+        while key in taken:
+            last[stem] = last.get(stem, 1) + 1
+            key = f"{stem}_{last[stem]}"
         taken.add(key)
         keys[index, kind] = key
     return keys

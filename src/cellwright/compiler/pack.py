@@ -1,6 +1,8 @@
 """Pack: one matrix product for all gates that read the same vector."""
 
+import bisect
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from cellwright.compiler.program import Instr, Low, Program, Stage, verify
@@ -18,17 +20,18 @@ class _Sum:
     others: tuple[str, ...]
 
     @property
-    def signature(self) -> tuple[object, ...]:
-        vectors = tuple((p.args, p.op) for p in self.products)
-        return vectors, tuple(b.args for b in self.biases)
+    def starts(self) -> tuple[object, ...]:
+        """What it reads, and the row where each range begins."""
+        return self._edges(0)
 
-    def follows(self, before: "_Sum") -> bool:
-        """Tell whether every row range of this sum begins where the other one's ends."""
-        if self.signature != before.signature:
-            return False
-        mine = (*self.products, *self.biases)
-        theirs = (*before.products, *before.biases)
-        return all(a.rows[0] == b.rows[1] for a, b in zip(mine, theirs, strict=True))
+    @property
+    def stops(self) -> tuple[object, ...]:
+        """What it reads, and the row where each range ends: `starts` of a sum that follows."""
+        return self._edges(1)
+
+    def _edges(self, side: int) -> tuple[object, ...]:
+        products = tuple((p.args, p.op, p.rows[side]) for p in self.products)
+        return products, tuple((b.args, b.rows[side]) for b in self.biases)
 
 
 def pack(program: Program) -> Program:
@@ -46,16 +49,23 @@ def _widen_sums(program: Program) -> Program:
     """Compute preactivations of one shape as one wide sum, then cut it."""
     fresh = Fresh(program)
     instrs = {instr.name: instr for instr in program.body}
-    groups: list[list[_Sum]] = []
-    for found in _sums(program, instrs):
-        home = next((g for g in groups if found.follows(g[-1])), None)
-        if home is None:
-            groups.append([found])
-        else:
-            home.append(found)
-    for group in groups:
+    for group in _groups(_sums(program, instrs)):
         instrs |= {instr.name: instr for instr in _wide(group, fresh)}
     return replace(program, stages=(Stage(pointwise=_live(program, instrs)),))
+
+
+def _groups(sums: Iterable[_Sum]) -> list[list[_Sum]]:
+    """Gather sums of one shape whose rows touch; each joins the first group that it follows."""
+    groups: list[list[_Sum]] = []
+    ending: dict[tuple[object, ...], list[int]] = {}  # where groups end -> their numbers, in order
+    for found in sums:
+        open_here = ending.get(found.starts)
+        number = open_here.pop(0) if open_here else len(groups)
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(found)
+        bisect.insort(ending.setdefault(found.stops, []), number)
+    return groups
 
 
 def _live(program: Program, instrs: dict[str, Instr]) -> tuple[Instr, ...]:

@@ -1,6 +1,7 @@
 """Program: a cell resolved to sizes and put in order, ready for a target."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -159,11 +160,11 @@ class Program:
     names: Mapping[str, str] = field(default_factory=dict)
     reverse: bool = False
 
-    @property
+    @functools.cached_property
     def body(self) -> tuple[Instr, ...]:
         return tuple(instr for stage in self.stages for instr in stage)
 
-    @property
+    @functools.cached_property
     def instrs(self) -> tuple[Instr, ...]:
         return (*self.once, *self.hoisted, *self.body, *self.after)
 
@@ -237,30 +238,34 @@ def _verify_phase(
     known = set(known)
     allowed = STEP_OPS if phase == "body" else SEQUENCE_OPS
     for instr in instrs:
-        place = f"{program.name}.{phase}.{_show(instr)}"
+        place = functools.partial(_place, program, phase, instr)
         if instr.op not in allowed:
-            raise ProgramError(f"{place}: not an operation of this phase")
+            raise ProgramError(f"{place()}: not an operation of this phase")
         missing = [arg for arg in instr.args if arg not in known]
         if missing:
-            raise ProgramError(f"{place}: reads {', '.join(missing)} before it is computed")
+            raise ProgramError(f"{place()}: reads {', '.join(missing)} before it is computed")
         _verify_widths(place, instr, [widths[arg] for arg in instr.args])
         known.add(instr.name)
 
 
-def _verify_widths(place: str, instr: Instr, of: list[int]) -> None:
+def _place(program: Program, phase: str, instr: Instr) -> str:
+    return f"{program.name}.{phase}.{_show(instr)}"
+
+
+def _verify_widths(place: Callable[[], str], instr: Instr, of: list[int]) -> None:
     """Check an instruction against the widths of its arguments."""
     if instr.op in POINTWISE:
         found = set(of) - {SCALAR}
         if len(of) != ARITY[Op(instr.op)] or len(found) > 1 or (found and found != {instr.width}):
-            raise ProgramError(f"{place}: widths {sorted(of)} do not agree")
+            raise ProgramError(f"{place()}: widths {sorted(of)} do not agree")
     if instr.op is Op.CONCAT and (sum(of) != instr.width or SCALAR in of):
-        raise ProgramError(f"{place}: parts of widths {of}")
+        raise ProgramError(f"{place()}: parts of widths {of}")
     if instr.op in (Low.SLICE, *PRODUCTS):
         start, stop = instr.rows
         cut = of[0] if instr.op is Low.PRODUCT_T else instr.width
         if not 0 <= start < stop or stop - start != cut:
-            raise ProgramError(f"{place}: out of range")
+            raise ProgramError(f"{place()}: out of range")
     if instr.op is Low.SLICE and instr.rows[1] > of[0]:
-        raise ProgramError(f"{place}: out of range")
+        raise ProgramError(f"{place()}: out of range")
     if instr.op in PRODUCTS and of[1] != (of[0] if instr.op is Low.PRODUCT else instr.width):
-        raise ProgramError(f"{place}: the matrix has {of[1]} columns")
+        raise ProgramError(f"{place()}: the matrix has {of[1]} columns")

@@ -1,6 +1,6 @@
 """Rename: names that a person can follow, for the values that no equation names."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from cellwright.compiler.program import Instr, Low, Program, Stage, verify
@@ -16,7 +16,8 @@ def rename(program: Program) -> Program:
     before:  t5 = slice(a_3, 0, 2H);  s = sigmoid(t5);  i = slice(s, 0, H);  f = slice(s, H, 2H)
     after:   a_if = slice(a, 0, 2H);  s_if = sigmoid(a_if);  ...
     """
-    given = {p.name for p in (*program.params, *program.inputs, *program.states)}
+    params = {p.name for p in program.params}
+    given = params | {p.name for p in (*program.inputs, *program.states)}
     fresh = Fresh(program)
     fresh.taken = set(given)
     new: dict[str, str] = {}
@@ -30,19 +31,19 @@ def rename(program: Program) -> Program:
     for instr in program.instrs:
         if instr.name not in fixed:
             feeds = [new.get(goal, goal) for goal in goals[instr.name]]
-            new[instr.name] = fresh(_stem(program, instr, phases.get(instr.name, "a"), feeds))
+            new[instr.name] = fresh(_stem(params, instr, phases.get(instr.name, "a"), feeds))
     return verify(_renamed(program, new))
 
 
 def _goals(program: Program, fixed: set[str]) -> dict[str, tuple[str, ...]]:
-    """List the equations that each value feeds, past values without a name."""
+    """List the equations that each value feeds, past values without a name; not too many."""
     order = [i.name for i in program.instrs]
     goals: dict[str, tuple[str, ...]] = dict.fromkeys(order, ())
     for instr in reversed(program.instrs):
         found = (instr.name,) if instr.name in fixed else goals[instr.name]
         for arg in instr.args:
             if arg in goals and arg not in fixed:
-                goals[arg] = tuple(dict.fromkeys((*found, *goals[arg])))
+                goals[arg] = tuple(dict.fromkeys((*found, *goals[arg])))[:MOST_LETTERS]
     rank = {name: k for k, name in enumerate(order)}
     return {name: tuple(sorted(found, key=rank.__getitem__)) for name, found in goals.items()}
 
@@ -53,7 +54,7 @@ STEMS = {Low.PRODUCT: "u", Low.SLICE: "a", Op.ADD: "a", Op.SIGMOID: "s", Op.TANH
 ROWS = {"weight": "p", "norm_gain": "gain", "norm_shift": "shift", "bias": "b"}
 
 
-def _stem(program: Program, instr: Instr, phase: str, feeds: list[str]) -> str:
+def _stem(params: Collection[str], instr: Instr, phase: str, feeds: list[str]) -> str:
     if instr.op is Low.UPPER_BLOCKS:
         return f"{instr.args[0]}_masked"
     if instr.op is Low.ZEROS:
@@ -61,7 +62,7 @@ def _stem(program: Program, instr: Instr, phase: str, feeds: list[str]) -> str:
     if instr.op is Op.CONSTANT:
         return "k"
     stem = STEMS.get(instr.op, "t") if phase == "a" else phase
-    if instr.op is Low.SLICE and any(p.name == instr.args[0] for p in program.params):
+    if instr.op is Low.SLICE and instr.args[0] in params:
         stem = next((ROWS[key] for key in ROWS if instr.args[0].startswith(key)), phase)
     letters = [goal.removesuffix("_next") for goal in feeds]
     if not letters or len(letters) >= MOST_LETTERS:

@@ -13,13 +13,15 @@ class Fresh:
 
     def __init__(self, program: Program) -> None:
         self.taken = set(program.widths())
+        self.last: dict[str, int] = {}  # the number of a stem's latest name: all up to it are taken
 
     def __call__(self, stem: str) -> str:
-        name, n = stem, 1
+        name, n = stem, self.last.get(stem, 1)
         while name in self.taken:
             n += 1
             name = f"{stem}_{n}"
         self.taken.add(name)
+        self.last[stem] = n
         return name
 
 

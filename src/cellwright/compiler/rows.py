@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cellwright.compiler.program import SCALAR, Instr, Low, Port, Program, Stage, verify
+from cellwright.compiler.program import Instr, Low, Port, Program, Stage, verify
 from cellwright.compiler.stage import stage
 
 SUMS = frozenset({Low.OUTER, Low.TOTAL, Low.STACK})
@@ -23,10 +23,8 @@ def rowwise(program: Program, instrs: Sequence[Instr], wanted: Sequence[str]) ->
             alive.add(name)
             front += made[name].args
     kept = tuple(i for i in instrs if i.name in alive)
-    once = {p.name for p in program.params} | {i.name for i in program.once}
-    constants = tuple(i for i in program.body if i.width == SCALAR)
     widths = program.widths()
-    known = once | alive | {i.name for i in constants}
+    known = {p.name for p in program.params} | {i.name for i in program.once} | alive
     read = dict.fromkeys(a for i in kept for a in i.args if a not in known)
     return stage(
         verify(
@@ -35,7 +33,7 @@ def rowwise(program: Program, instrs: Sequence[Instr], wanted: Sequence[str]) ->
                 inputs=tuple(Port(name, widths[name]) for name in read),
                 states=(),
                 params=program.params,
-                once=(*program.once, *constants),
+                once=program.once,
                 stages=(Stage(pointwise=kept),),
                 outputs=tuple((name, name) for name in wanted if name in made),
             )
@@ -47,10 +45,10 @@ def sequences(program: Program, instrs: Sequence[Instr]) -> set[str]:
     """Return which of the values are whole sequences: not sums over time, nor what follows them."""
     summed: set[str] = set()
     moving = {p.name for p in program.inputs} | {i.name for i in program.body if i.width}
-    moving |= {i.name for i in program.hoisted}
+    moving |= {i.name for i in program.hoisted} | {c.name for c in program.states}
     for i in instrs:
         if i.op in SUMS or summed.intersection(i.args):
             summed.add(i.name)
-        elif moving.intersection(i.args):
+        elif moving.intersection(i.args) or i.op is Low.ZEROS:
             moving.add(i.name)
     return moving - summed

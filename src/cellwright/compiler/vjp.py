@@ -33,6 +33,8 @@ RECOMPUTED = frozenset(
 )
 # Their outputs are what their own gradients need, so they are kept anyway.
 SAVED = frozenset({Op.SIGMOID, Op.TANH, Op.EXP, Op.LOG, Op.DIV})
+# Nothing changes them.
+FLAT = frozenset({Op.CONSTANT, Op.MODULES, Low.ZEROS, *COMPARISONS})
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class _Builder:
         self.home |= dict.fromkeys((c.name for c in program.states), "step")
         self.home |= dict.fromkeys((i.name for i in program.body), "step")
         self.leaves = {c.name for c in program.states} | {p.name for p in program.inputs}
+        self.rows = {p.name: p.rows for p in program.params}
+        self.matrices = {p.name for p in program.params if p.columns}
+        self.again = self._recomputable()
         self.pieces: dict[str, list[_Piece]] = {}
         self.once: dict[str, Instr] = {}
         self.body: list[Instr] = []
@@ -126,41 +131,55 @@ class _Builder:
         return Term(self, name, self.widths[name])
 
     def _provide(self, name: str) -> None:
+        """Provide a value after what it is computed from, however long that chain is."""
+        stack = [name]
+        while stack:
+            top = stack[-1]
+            instr = self.made[top] if self._is_computed(top) else None
+            missing = [a for a in instr.args if not self._is_there(a)] if instr else []
+            if missing:
+                stack += reversed(missing)
+                continue
+            stack.pop()
+            if self._is_there(top):
+                continue
+            if instr is None:
+                self.ports[top] = Port(top, self.widths[top])
+            elif self.home[top] == "once":
+                self.once[top] = instr
+            else:
+                self.copied.add(top)
+                self.body.append(instr)
+
+    def _is_there(self, name: str) -> bool:
         if self.home[name] == "once":
-            self._provide_once(name)
-        elif name in self.ports or name in self.copied:
-            return
-        elif self.home[name] == "step" and (self._is_truth(name) or self._recomputable(name)):
-            instr = self.made[name]  # a truth value is always told anew: numbers cannot keep it
-            for arg in instr.args:
-                self._provide(arg)
-            self.copied.add(name)
-            self.body.append(instr)
-        else:
-            self.ports[name] = Port(name, self.widths[name])
+            return name in self.once or name not in self.made
+        return name in self.ports or name in self.copied
 
-    def _provide_once(self, name: str) -> None:
-        instr = self.made.get(name)
-        if instr is not None and name not in self.once:
-            for arg in instr.args:
-                self._provide_once(arg)
-            self.once[name] = instr
+    def _is_computed(self, name: str) -> bool:
+        """Tell whether the adjoint computes a value itself, not reads what the forward pass kept.
 
-    def _is_truth(self, name: str) -> bool:
-        return name in self.made and self.made[name].op in COMPARISONS
-
-    def _recomputable(self, name: str) -> bool:
-        """Tell whether a value of the body follows cheaply from what is kept anyway."""
-        instr = self.made.get(name)
-        if instr is None or instr.op not in RECOMPUTED:
+        A truth value is always told anew: numbers cannot keep it.
+        """
+        if self.home[name] == "once":
+            return name in self.made
+        if self.home[name] != "step" or name not in self.made:
             return False
-        return all(
-            arg in self.leaves
-            or self.home[arg] == "once"
-            or (self.home[arg] == "step" and self.made[arg].op in SAVED)
-            or (self.home[arg] == "step" and self._recomputable(arg))
-            for arg in instr.args
-        )
+        return name in self.again or self.made[name].op in COMPARISONS
+
+    def _recomputable(self) -> set[str]:
+        """Find the values of the body that follow cheaply from what is kept anyway."""
+        again: set[str] = set()
+        for instr in self.program.body:
+            if instr.op in RECOMPUTED and all(
+                arg in self.leaves
+                or arg in again
+                or self.home[arg] == "once"
+                or (self.home[arg] == "step" and self.made[arg].op in SAVED)
+                for arg in instr.args
+            ):
+                again.add(instr.name)
+        return again
 
     # -- cotangents -----------------------------------------------------------------------
 
@@ -169,8 +188,7 @@ class _Builder:
         self.pieces.setdefault(name, []).append(_Piece(start, whole, term))
 
     def _rows(self, name: str) -> int:
-        rows = {p.name: p.rows for p in self.program.params}
-        return rows.get(name) or self._masked_rows(name)
+        return self.rows.get(name) or self._masked_rows(name)
 
     def _masked_rows(self, name: str) -> int:
         instr = self.made.get(name)
@@ -208,7 +226,7 @@ class _Builder:
         rows: int,
     ) -> Term:
         """Put disjoint ranges end to end, with zeros in the gaps."""
-        matrix = any(p.name == name and p.columns for p in self.program.params)
+        matrix = name in self.matrices
         parts: list[Term] = []
         at = 0
         for start, stop in [*ranges, (rows, rows)]:
@@ -258,8 +276,7 @@ class _Builder:
 
     def _differentiable(self, name: str) -> bool:
         instr = self.made.get(name)
-        flat = {Op.CONSTANT, Op.MODULES, Low.ZEROS, *COMPARISONS}
-        return self.widths[name] != SCALAR and (instr is None or instr.op not in flat)
+        return self.widths[name] != SCALAR and (instr is None or instr.op not in FLAT)
 
     # -- the phases -----------------------------------------------------------------------
 
@@ -315,7 +332,8 @@ class _Builder:
         )
         backward = stage(simplify(verify(backward)))
         read = {arg for i in backward.instrs for arg in i.args} | {v for _, v in backward.results}
-        ports = tuple(p for p in backward.inputs if p.name in read.union(self.cotangents))
+        read.update(self.cotangents)
+        ports = tuple(p for p in backward.inputs if p.name in read)
         given = {p.name for p in program.inputs}
         kept = tuple(p.name for p in ports if p.name in self.home and p.name not in given)
         forward = verify(replace(program, residuals=kept))

@@ -36,6 +36,26 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_directory(path: Path) -> Iterator[None]:
+    """Make the directory `path`; if the block fails, those made for it that are empty go again.
+
+    Errors: RunError when it cannot be made.
+    """
+    made = [place for place in (path, *path.parents) if not place.exists()]  # the deepest first
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be used: {error.strerror or error}") from error
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with suppress(OSError):  # not empty: something of worth was written there
+                place.rmdir()
+        raise
+
+
 def sync_directory(directory: Path) -> None:
     """Force a directory's entries to the disk; without it a power cut can undo a rename."""
     if os.name != "posix":  # Windows cannot open a directory

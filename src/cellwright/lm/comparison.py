@@ -1,8 +1,8 @@
-"""Several cells on one text, under equal parameters and equal tokens."""
+"""Several cells on one text: equal in tokens, and in parameters or in width."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,21 @@ from typing import Any
 from cellwright import cells as catalogue
 from cellwright.language.cell import Cell
 from cellwright.language.serial import cell_to_json
+from cellwright.lm.atomic import new_directory
 from cellwright.lm.config import ConfigError, TrainConfig
 from cellwright.lm.errors import RunError
 from cellwright.lm.evaluation import perplexity
 from cellwright.lm.events import Comparing, OnEvent, StopRequest, Warned
 from cellwright.lm.model import LanguageModel, ModelShape, read_cell
 from cellwright.lm.plots import plot_comparison
-from cellwright.lm.run import read_config, read_run
+from cellwright.lm.run import read_config, read_run, read_text_digests
 from cellwright.lm.sizing import count_parameters, nearest_hidden
-from cellwright.lm.storage import reason, write_json
-from cellwright.lm.texts import check_files, split_texts
+from cellwright.lm.storage import read_json, write_json
+from cellwright.lm.texts import check_files, split_texts, text_digests
 from cellwright.lm.tokenizer import Tokenizer
 from cellwright.lm.training import resume, train
 
-VERSION = 1
+VERSION = 2
 EQUALS = ("parameters", "width")
 FAR = 0.05  # a parameter count further from the budget than this share is worth a warning
 
@@ -69,7 +70,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows so far, in the order of the cells and seeds; `stopped` if some are missing."""
+    """The rows so far, in the order of the cells and seeds; `stopped` if some are missing.
+
+    `asked` is all that the comparison was called with: it tells one from another.
+    """
 
     rows: tuple[Row, ...]
     budget: int | None
@@ -79,11 +83,13 @@ class Comparison:
     epochs: int
     out: Path
     stopped: bool
+    asked: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON values."""
         values = dataclasses.asdict(self)
         values["out"] = str(self.out)
+        values["asked"] = dict(self.asked)
         values["files"] = list(self.files)
         for row in values["rows"]:
             row["run"] = str(row["run"])
@@ -99,6 +105,7 @@ class Entry:
     config: TrainConfig
     parameters: int
     run: Path
+    digests: Mapping[str, str]
 
 
 def compare(
@@ -119,40 +126,86 @@ def compare(
     equal="width": all have config.hidden. The rest of `config` is the same for all.
 
     Writes compare.json after each training and compare.png and compare.svg at the end, beside
-    one run directory for each training. Called again, it goes on where it stopped.
+    one run directory for each training. Called again, it goes on where it stopped. RunError if
+    `out` holds another comparison, or a text is no longer the one that a run was trained on.
     """
     on_event, stop = on_event or _ignore, stop or StopRequest()
     out = Path(out)
     _check(config, cells, budget, equal)
     check_files(config)
-    vocab = Tokenizer.train(split_texts(config)[0], config.level, config.vocab).size
     found = {name: catalogue.find(name) for name in dict.fromkeys(cells)}
+    _check_projections(config, found.values())
+    each_seed = tuple(dict.fromkeys(seeds or (config.seed,)))
+    asked = _asked(config, tuple(found), each_seed, budget, equal)
+    _refuse_another(out / "compare.json", asked)
+    tokenizer = Tokenizer.train(split_texts(config)[0], config.level, config.vocab)
     if equal == "width":
         budget = None
     elif budget is None:
-        budget = _sized(config, cells[0], found[cells[0]], vocab, None)[1]
+        budget = _sized(config, cells[0], found[cells[0]], tokenizer.size, None)[1]
+    digests = text_digests(config, tokenizer)
     entries = []
     for name, cell in found.items():
-        sized, parameters = _sized(config, name, cell, vocab, budget, on_event)
-        for seed in dict.fromkeys(seeds or (config.seed,)):
+        sized, parameters = _sized(config, name, cell, tokenizer.size, budget, on_event)
+        for seed in each_seed:
             run = out / f"{cell.__name__.lower() if ':' in name else name}-{seed}"
             seeded = dataclasses.replace(sized, seed=seed)
-            entries.append(Entry(name, cell, seeded, parameters, run))
+            entries.append(Entry(name, cell, seeded, parameters, run, digests))
     runs = [entry.run for entry in entries]
     twice = next((run.name for run in runs if runs.count(run) > 1), None)
     if twice is not None:
         raise ConfigError(f"cells: two of them would both be trained in {twice}; rename a class")
     comparison = Comparison(
-        (), budget, equal, config.level, config.files, config.epochs or 0, out, stopped=True
+        (), budget, equal, config.level, config.files, config.epochs or 0, out, True, asked
     )
-    return _train_all(comparison, entries, on_event, stop)
+    with new_directory(out):
+        return _train_all(comparison, entries, on_event, stop)
+
+
+def _asked(
+    config: TrainConfig,
+    cells: tuple[str, ...],
+    seeds: tuple[int, ...],
+    budget: int | None,
+    equal: str,
+) -> dict[str, Any]:
+    """The arguments of a comparison as JSON values; each cell's own fields are left out."""
+    training = {k: v for k, v in config.to_dict().items() if k not in ("cell", "seed")}
+    return {
+        "cells": list(cells),
+        "seeds": list(seeds),
+        "budget": budget,
+        "equal": equal,
+        "training": training,
+    }
+
+
+def _refuse_another(path: Path, asked: Mapping[str, Any]) -> None:
+    """RunError if `path` is the compare.json of a comparison called with other arguments."""
+    if not path.exists():
+        return
+    before = read_json(path).get("asked")
+    if before == asked:
+        return
+    differing = "version"
+    if isinstance(before, dict):
+        flat = [{**values, **_object(values.get("training"))} for values in (before, asked)]
+        names = [n for n in flat[1] if n != "training" and flat[0].get(n) != flat[1][n]]
+        differing = ", ".join(names) or differing
+    raise RunError(
+        f"{path}: holds a comparison with other settings ({differing}); choose another directory "
+        "for this one"
+    )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _train_all(
     comparison: Comparison, entries: Sequence[Entry], on_event: OnEvent, stop: StopRequest
 ) -> Comparison:
     out = comparison.out
-    _make(out)
     for index, entry in enumerate(entries, start=1):
         if stop.is_set():
             return comparison
@@ -196,7 +249,8 @@ def _sized(
     on_event: OnEvent | None = None,
 ) -> tuple[TrainConfig, int]:
     """The configuration of this cell at `budget` parameters (None: at config.hidden)."""
-    config = dataclasses.replace(config, cell=name)
+    proj_size = config.proj_size if _projected(cell) else 0
+    config = dataclasses.replace(config, cell=name, proj_size=proj_size)
     if budget is not None:
         hidden, parameters = nearest_hidden(config, cell, vocab, budget)
         config = dataclasses.replace(config, hidden=hidden)
@@ -206,13 +260,24 @@ def _sized(
             LanguageModel(ModelShape.of(config, vocab), cell, device="meta")  # raises, saying why
             raise AssertionError
     if on_event is not None and budget and abs(parameters - budget) > FAR * budget:
+        size = "smallest" if config.hidden == config.proj_size + 1 else "nearest"
         on_event(
             Warned(
-                f"{name}: the nearest size, hidden {config.hidden}, has {parameters} "
+                f"{name}: the {size} size, hidden {config.hidden}, has {parameters} "
                 f"parameters: {parameters - budget:+d} to the budget of {budget}"
             )
         )
     return config, parameters
+
+
+def _projected(cell: type[Cell]) -> bool:
+    return "proj" in cell.graph.symbols
+
+
+def _check_projections(config: TrainConfig, cells: Iterable[type[Cell]]) -> None:
+    """ConfigError if a width of projections is given and no cell has one."""
+    if config.proj_size and not any(map(_projected, cells)):
+        raise ConfigError("proj_size: none of the cells has a projection; leave it out")
 
 
 def _train_entry(entry: Entry, on_event: OnEvent, stop: StopRequest) -> bool:
@@ -225,22 +290,21 @@ def _train_entry(entry: Entry, on_event: OnEvent, stop: StopRequest) -> bool:
             f"{entry.run}: holds a run with other settings than this comparison's; choose another "
             "directory for the comparison"
         )
-    if _text_changed(entry):
+    changed = _changed(entry)
+    if changed is not None:
         raise RunError(
-            f"{entry.run}: was trained on another text of the same name; choose another directory "
-            "for the comparison"
+            f"{entry.run}: its {changed} text was another one, of the same name; choose another "
+            "directory for the comparison"
         )
     if read_run(entry.run).finished:
         return True
     return not resume(entry.run, on_event=on_event, stop=stop).stopped
 
 
-def _text_changed(entry: Entry) -> bool:
-    """Tell whether a text is newer than the run that was trained on it."""
-    begun = (entry.run / "tokenizer.json").stat().st_mtime
-    named = [*entry.config.files, entry.config.valid, entry.config.test]
-    texts = [Path(name) for name in named if isinstance(name, str)]
-    return any(text.stat().st_mtime > begun for text in texts)
+def _changed(entry: Entry) -> str | None:
+    """The part (train, valid or test) whose text is not the one that the run was trained on."""
+    known = read_text_digests(entry.run)
+    return next((part for part, made in entry.digests.items() if known.get(part) != made), None)
 
 
 def _row(entry: Entry, budget: int | None) -> Row:
@@ -250,6 +314,8 @@ def _row(entry: Entry, budget: int | None) -> Row:
     tests = [record["nats"] for record in info.metrics if record["kind"] == "test"]
     names = ("epoch", "tokens", "nats", "bits_per_character")
     curve = tuple(CurvePoint(**{name: record[name] for name in names}) for record in valid)
+    if not curve:
+        raise RunError(f"{entry.run / 'metrics.jsonl'}: holds no validation; delete {entry.run}")
     best = min(curve, key=lambda point: point.nats)
     return Row(
         cell=entry.name,
@@ -267,13 +333,6 @@ def _row(entry: Entry, budget: int | None) -> Row:
         curve=curve,
         run=entry.run,
     )
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be made: {reason(error)}") from error
 
 
 def _ignore(event: object) -> None:

@@ -1,12 +1,12 @@
 """What one training run is: every flag of `cellwright train`, checked when it is made."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cellwright.language.errors import CellwrightError
+from cellwright.lm.fields import FLAG, Rule, number, one_of, optional, shown, text, whole
 
 VERSION = 1
 LEVELS = ("char", "word", "bpe")
@@ -15,6 +15,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-true", "bf16-mixed")
 DEFAULT_EPOCHS = 10
 # What may change when a run is resumed: how long it goes on, and on which machine.
 RESUMABLE = ("epochs", "minutes", "device", "threads")
+LATER = ("proj_size",)  # fields that the first files of this version do not have
 
 
 class ConfigError(CellwrightError):
@@ -41,6 +42,7 @@ class TrainConfig:
     layers: int = 1
     hidden: int = 256
     embed: int | None = None  # None: as wide as `hidden`
+    proj_size: int = 0  # width of the output of a cell with a projection; 0 for all others
     tie: bool = False
     bias: bool = True  # biases inside the cell; the decoder always has one
     dropout: float = 0.0
@@ -64,17 +66,17 @@ class TrainConfig:
     threads: int | None = None  # None: torch's own choice
 
     def __post_init__(self) -> None:
-        if isinstance(self.files, str):
-            raise ConfigError(f"files: expected a sequence of names, got the text {self.files!r}")
+        if not isinstance(self.files, tuple | list):
+            raise ConfigError(f"files: expected a sequence of names, got {shown(self.files)}")
         object.__setattr__(self, "files", tuple(str(name) for name in self.files))
         object.__setattr__(self, "valid", _valid(self.valid))
         if self.epochs is None and self.minutes is None:
             object.__setattr__(self, "epochs", DEFAULT_EPOCHS)
         if self.epochs is not None and self.minutes is not None:
             raise ConfigError("epochs, minutes: give one of the two, not both")
-        for name, (check, expected) in _CHECKS.items():
-            if not check(getattr(self, name)):
-                raise ConfigError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+        for name, rule in _CHECKS.items():
+            if not rule.holds(value := getattr(self, name)):
+                raise ConfigError(f"{name}: expected {rule.wanted}, got {shown(value)}")
         if self.tie and self.embed not in (None, self.hidden):
             raise ConfigError(
                 f"tie: needs embed equal to hidden ({self.hidden}), got embed {self.embed}; "
@@ -100,9 +102,16 @@ class TrainConfig:
         if not isinstance(values, Mapping) or values.get("version") != VERSION:
             found = values.get("version") if isinstance(values, Mapping) else values
             raise ConfigError(
-                f"training configuration: expected version {VERSION}, got {found!r}; "
+                f"training configuration: expected version {VERSION}, got {shown(found)}; "
                 "was it written by another version of Cellwright?"
             )
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in LATER]
+        missing = next((name for name in names if name not in values), None)
+        if missing is not None:
+            raise ConfigError(f"{missing}: expected a value, got nothing")
+        files = values["files"]
+        if not (isinstance(files, list) and all(_NAME.holds(name) for name in files)):
+            raise ConfigError(f"files: expected a list of names, got {shown(files)}")
         return cls.from_flags({name: value for name, value in values.items() if name != "version"})
 
     @classmethod
@@ -140,66 +149,60 @@ def _valid(value: float | str | None) -> float | str | None:
             value = float(value)
         except ValueError:
             return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not 0 <= value < 1:
-            raise ConfigError(f"valid: expected a file or a fraction from 0 to 1, got {value:g}")
-        return float(value) or None
+    if type(value) in (int, float):
+        if not 0 <= value < 1:  # type: ignore[operator]
+            raise ConfigError(
+                f"valid: expected a file or a fraction from 0 to 1, got {shown(value)}"
+            )
+        return float(value) or None  # type: ignore[arg-type]
     return value
-
-
-def _count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: object, least: float = 0.0, most: float = math.inf) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and least <= value <= most
 
 
 def _device(value: object) -> bool:
     if not isinstance(value, str):
         return False
     kind, _, index = value.partition(":")
-    return value in ("auto", "cpu", "mps", "cuda") or (kind == "cuda" and index.isdecimal())
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    numbered = index.isascii() and index.isdecimal() and len(index) <= 3
+    return value in ("auto", "cpu", "mps", "cuda") or (kind == "cuda" and numbered)
 
 
 MOST_LAYERS = 1000
 LARGEST_WINDOW = 1 << 24
+LARGEST_WIDTH = (1 << 31) - 1  # far beyond any machine: what it cannot hold is refused later
+MOST_EPOCHS = 10**9
+MOST_THREADS = 1024
+LARGEST_BIAS = 1e4  # a gate is shut, or open, long before
 
-_Check = tuple[Callable[[Any], bool], str]
-_COUNT: _Check = (_count, "a whole number of at least 1")
-_CHECKS: dict[str, _Check] = {
-    "corpus": (lambda v: v is None or _text(v), "a name"),
-    "cell": (_text, "a catalogue name or file.py:Class"),
-    "level": (lambda v: v in LEVELS, f"one of {', '.join(LEVELS)}"),
-    "vocab": (lambda v: v is None or _count(v, 2), "a whole number of at least 2"),
-    "layers": (lambda v: _count(v) and v <= MOST_LAYERS, f"a whole number from 1 to {MOST_LAYERS}"),
-    "hidden": _COUNT,
-    "embed": (lambda v: v is None or _count(v), "a whole number of at least 1"),
-    "tie": (lambda v: isinstance(v, bool), "true or false"),
-    "bias": (lambda v: isinstance(v, bool), "true or false"),
-    "dropout": (lambda v: _number(v) and v < 1, "a number of at least 0 and below 1"),
-    "steps": (lambda v: _count(v) and v <= LARGEST_WINDOW, f"1 to {LARGEST_WINDOW}"),
-    "batch": (lambda v: _count(v) and v <= LARGEST_WINDOW, f"1 to {LARGEST_WINDOW}"),
-    "epochs": (lambda v: v is None or _count(v), "a whole number of at least 1"),
-    "minutes": (lambda v: v is None or (_number(v) and v > 0), "a number above 0"),
-    "optimizer": (lambda v: v in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-    "lr": (lambda v: _number(v) and v > 0, "a number above 0"),
-    "lr_decay": (lambda v: _number(v, most=1) and v > 0, "a factor above 0 and at most 1"),
-    "decay_after": (lambda v: _count(v, 0), "a whole number of epochs, 0 or more"),
-    "clip": (_number, "a norm of at least 0 (0: no clipping)"),
-    "weight_decay": (_number, "a number of at least 0"),
-    "init_scale": (lambda v: v is None or (_number(v) and v > 0), "a number above 0"),
-    "forget_bias": (lambda v: v is None or _number(v, least=-math.inf), "a finite number"),
-    "valid": (lambda v: v is None or isinstance(v, float) or _text(v), "a file or a fraction"),
-    "test": (lambda v: v is None or _text(v), "a file"),
-    "seed": (lambda v: _count(v, 0) and v < 2**63, "a whole number of at least 0"),
-    "device": (_device, "auto, cpu, cuda, cuda:N or mps"),
-    "precision": (lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-    "threads": (lambda v: v is None or _count(v), "a whole number of at least 1"),
+_NAME = text(longest=4096)
+_WIDTH = whole(1, LARGEST_WIDTH)
+_CHECKS: dict[str, Rule] = {
+    "corpus": optional(_NAME),
+    "cell": Rule(_NAME.holds, "a catalogue name or file.py:Class"),
+    "level": one_of(*LEVELS),
+    "vocab": optional(whole(2, 1 << 24)),
+    "layers": whole(1, MOST_LAYERS),
+    "hidden": _WIDTH,
+    "embed": optional(_WIDTH),
+    "proj_size": whole(0, LARGEST_WIDTH),
+    "tie": FLAG,
+    "bias": FLAG,
+    "dropout": number(0, 1, below=True),
+    "steps": whole(1, LARGEST_WINDOW),
+    "batch": whole(1, LARGEST_WINDOW),
+    "epochs": optional(whole(1, MOST_EPOCHS)),
+    "minutes": optional(number(0, MOST_EPOCHS, above=True)),
+    "optimizer": one_of(*OPTIMIZERS),
+    "lr": number(0, above=True),
+    "lr_decay": number(0, 1, above=True),
+    "decay_after": whole(0, MOST_EPOCHS),
+    "clip": number(0),  # 0: no clipping
+    "weight_decay": number(0),
+    "init_scale": optional(number(0, above=True)),
+    "forget_bias": optional(number(-LARGEST_BIAS, LARGEST_BIAS)),
+    "valid": optional(Rule(lambda v: type(v) is float or _NAME.holds(v), "a file or a fraction")),
+    "test": optional(Rule(_NAME.holds, "a file")),
+    "seed": whole(0, 2**63 - 1),
+    "device": Rule(_device, "auto, cpu, cuda, cuda:N or mps"),
+    "precision": one_of(*PRECISIONS),
+    "threads": optional(whole(1, MOST_THREADS)),
 }

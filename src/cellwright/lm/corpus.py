@@ -1,7 +1,6 @@
 """Texts of any size as token ids on disk, and the windows that training and scoring read."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ import numpy as np
 import torch
 
 from cellwright.lm.atomic import replacing
-from cellwright.lm.errors import CorpusError
+from cellwright.lm.errors import CorpusError, RunError
+from cellwright.lm.fields import Rule, one_of, read_fields, text, whole
+from cellwright.lm.storage import read_json, write_json
 from cellwright.lm.text import Passage, TextSize, as_passages, read_check, split_tail
 from cellwright.lm.tokenizer import Tokenizer
 
@@ -23,9 +24,12 @@ __all__ = [
     "encode_files",
     "read_check",
     "split_tail",
+    "text_digest",
 ]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+OLD_FORMAT: Final = 1  # has no `ids_digest`
+HASHED: Final = 1 << 20  # bytes read at a time
 _DTYPES: Final = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
 
@@ -34,8 +38,9 @@ class TokenFile:
     """A text as ids in a file, and what is known of the text.
 
     `characters` are code points, `bytes` the text's length in UTF-8, `unknown` how many ids are
-    `<unk>`, `text_digest` a hash of the text and `tokenizer_digest` that of the tokenizer. A line
-    end that the word level supplied counts as a character, as it does as a token.
+    `<unk>`, `text_digest` a hash of the text, `tokenizer_digest` that of the tokenizer and
+    `ids_digest` that of the file (None if it was made before this was noted). A line end that the
+    word level supplied counts as a character, as it does as a token.
     """
 
     path: Path
@@ -46,6 +51,7 @@ class TokenFile:
     unknown: int
     text_digest: str
     tokenizer_digest: str
+    ids_digest: str | None = None
 
     @property
     def ids(self) -> np.memmap:
@@ -53,33 +59,78 @@ class TokenFile:
         return np.memmap(self.path, dtype=_DTYPES[self.dtype], mode="r", shape=(self.tokens,))
 
     @staticmethod
-    def open(path: Path, tokenizer: Tokenizer | None = None) -> "TokenFile":
+    def open(
+        path: Path, tokenizer: Tokenizer | None = None, remedy: str = "encode the text again"
+    ) -> "TokenFile":
         """Open what `encode_files` wrote at `path`; with a tokenizer, check that it wrote the ids.
 
-        Errors: CorpusError for a file that is missing, damaged, or another tokenizer's.
+        The file is read once. CorpusError, which ends in the `remedy`, for a file that is missing,
+        damaged, or another tokenizer's.
         """
         path = Path(path)
-        side = _side(path)
         try:
-            facts = json.loads(side.read_text(encoding="utf-8"))
-            if facts.pop("format") != FORMAT:
-                raise ValueError("another format")
-            opened = TokenFile(path, **facts)
+            opened = _opened(path)
             found, expected = path.stat().st_size, opened.tokens * _DTYPES[opened.dtype].itemsize
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CorpusError(
-                f"{path}: no usable token file here ({error}); encode the text again"
-            ) from error
+        except (OSError, RunError) as error:
+            raise CorpusError(f"{path}: no usable token file here ({error}); {remedy}") from error
+        fault = None
         if found != expected:
-            raise CorpusError(
-                f"{path}: expected {expected} bytes of token ids, got {found}; encode the text "
-                "again"
-            )
-        if tokenizer is not None and tokenizer.digest != opened.tokenizer_digest:
-            raise CorpusError(
-                f"{path}: its ids were made by another tokenizer; encode the text again"
-            )
+            fault = f"expected {expected} bytes of token ids, got {found}"
+        elif tokenizer is not None and tokenizer.digest != opened.tokenizer_digest:
+            fault = "its ids were made by another tokenizer"
+        elif opened.ids_digest is not None and opened.ids_digest != _digest(path):
+            fault = "damaged: its ids are not the ones that were written"
+        elif tokenizer is not None and (largest := _largest(opened.ids)) >= tokenizer.size:
+            fault = f"damaged: expected ids below {tokenizer.size}, got {largest}"
+        if fault is not None:
+            raise CorpusError(f"{path}: {fault}; {remedy}")
         return opened
+
+
+_COUNT: Final = whole()
+_FACTS: Final = {
+    "format": Rule(lambda v: type(v) is int and v in (OLD_FORMAT, FORMAT), f"format {FORMAT}"),
+    "dtype": one_of(*_DTYPES),
+    "tokens": whole(1),
+    "characters": _COUNT,
+    "bytes": _COUNT,
+    "unknown": _COUNT,
+    "text_digest": text(),
+    "tokenizer_digest": text(),
+    "ids_digest": text(),
+}
+
+
+def _opened(path: Path) -> TokenFile:
+    """What stands beside `path`; RunError if it is missing or damaged."""
+    facts = read_json(_side(path))
+    lacking = ("ids_digest",) if facts.get("format") == OLD_FORMAT else ()
+    facts = read_fields(_side(path).name, facts, _FACTS, may_lack=lacking)
+    del facts["format"]
+    return TokenFile(path, **facts)
+
+
+def _digest(path: Path) -> str:
+    made = hashlib.sha256()
+    with path.open("rb") as file:
+        while raw := file.read(HASHED):
+            made.update(raw)
+    return made.hexdigest()
+
+
+def _largest(ids: np.ndarray) -> int:
+    """The largest of `ids`, read a part at a time: a mapped file may be larger than memory."""
+    parts = (ids[first : first + HASHED] for first in range(0, len(ids), HASHED))
+    return max(int(part.max()) for part in parts)
+
+
+def text_digest(files: Sequence[Path | Passage], tokenizer: Tokenizer) -> str:
+    """The `text_digest` that `encode_files` would note, without encoding anything."""
+    made = hashlib.sha256()
+    for passage in as_passages(files):
+        for piece in tokenizer.pieces(passage):
+            made.update(piece.encode())
+    return made.hexdigest()
 
 
 def encode_files(files: Sequence[Path | Passage], tokenizer: Tokenizer, out: Path) -> TokenFile:
@@ -93,13 +144,14 @@ def encode_files(files: Sequence[Path | Passage], tokenizer: Tokenizer, out: Pat
     out, passages = Path(out), as_passages(files)
     name = "uint16" if tokenizer.size <= 1 << 16 else "uint32"
     tokens = characters = size = unknown = 0
-    text_hash = hashlib.sha256()
+    text_hash, ids_hash = hashlib.sha256(), hashlib.sha256()
     with replacing(out) as file:
         for piece in (piece for passage in passages for piece in tokenizer.pieces(passage)):
             raw = piece.encode()
             text_hash.update(raw)
             ids = np.asarray(tokenizer.encode(piece), dtype=_DTYPES[name])
             file.write(ids.tobytes())
+            ids_hash.update(ids.tobytes())
             tokens += len(ids)
             characters += len(piece)
             size += len(raw)
@@ -109,16 +161,16 @@ def encode_files(files: Sequence[Path | Passage], tokenizer: Tokenizer, out: Pat
             named = ", ".join(str(p.path) for p in passages) or "no files"
             raise CorpusError(f"{named}: no tokens in this text; give a longer one")
         _side(out).unlink(missing_ok=True)  # never the facts of one text beside another's ids
-    digest = text_hash.hexdigest()
-    made = TokenFile(out, name, tokens, characters, size, unknown, digest, tokenizer.digest)
+    counts = (tokens, characters, size, unknown)
+    digests = (text_hash.hexdigest(), tokenizer.digest, ids_hash.hexdigest())
+    made = TokenFile(out, name, *counts, *digests)
     _write_facts(made)
     return made
 
 
 def _write_facts(made: TokenFile) -> None:
     facts = {key: value for key, value in vars(made).items() if key != "path"}
-    with replacing(_side(made.path)) as file:
-        file.write(json.dumps({"format": FORMAT, **facts}, indent=1).encode())
+    write_json(_side(made.path), {"format": FORMAT, **facts})
 
 
 def _side(path: Path) -> Path:

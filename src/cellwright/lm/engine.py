@@ -102,6 +102,7 @@ class Engine:
         self.model = model
         self.device = device
         self.clip = config.clip or math.inf
+        self.batch = config.batch
         self.fabric = _fabric(config, device)
         optimizer = make_optimizer(config, model)
         self.forward, self.optimizer = self.fabric.setup(model, optimizer)
@@ -161,14 +162,25 @@ class Engine:
                 groups[kind][name] = tensor
             self.model.load_tensors(snapshot.model)
             restore_optimizer(self.optimizer, groups["optimizer"], snapshot.facts["optimizer"])
-            torch.set_rng_state(groups["random"]["cpu"])
+            states = [groups["state"][name] for name in sorted(groups["state"], key=int)]
+            moved = tuple(tensor.to(self.device) for tensor in states)
+            state = None if not moved else moved[0] if len(moved) == 1 else moved
+            self._check_state(state)
+            torch.set_rng_state(groups["random"]["cpu"])  # last: the check may draw numbers
             if self.device.type == "cuda" and "cuda" in groups["random"]:
                 torch.cuda.set_rng_state(groups["random"]["cuda"], self.device)
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise RunError(f"last/: the save does not fit this model: {error}") from error
-        states = [groups["state"][name] for name in sorted(groups["state"], key=int)]
-        moved = tuple(tensor.to(self.device) for tensor in states)
-        return None if not moved else moved[0] if len(moved) == 1 else moved
+            why = " ".join(f"{error}".split())
+            raise RunError(f"last/: the save does not fit this run's settings: {why}") from error
+        return state
+
+    def _check_state(self, state: States | None) -> None:
+        """Try a carried state on one token; RuntimeError if it is none of this model and batch."""
+        if state is None:
+            return
+        ids = torch.zeros(self.batch, 1, dtype=torch.int64, device=self.device)
+        with torch.no_grad():
+            self.forward(ids, state)
 
 
 def detach(state: States | None) -> States | None:

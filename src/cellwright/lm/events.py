@@ -52,9 +52,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Validated:
-    """The validation text was scored; `best_nats` is the least so far, this one included."""
+    """The validation text was scored, `window` of `windows` into `epoch`.
+
+    `train_nats` is the mean over the epoch's windows so far, those before a resume included;
+    `best_nats` is the least validation so far, this one included.
+    """
 
     epoch: int
+    window: int
+    windows: int
+    train_nats: float
     nats: float
     perplexity: float
     bits_per_character: float
@@ -85,12 +92,15 @@ class Warned:
 class Finished:
     """Training is over, or `stopped` early on request (then it can be resumed).
 
-    `train_nats` is the mean over the last epoch, as trained; `valid_nats` the best validation;
-    `test` the score of model.safetensors on the test text.
+    `epoch` counts the epochs that are complete; `window` of the `windows` of the next one are done
+    too. `train_nats` is the mean over the last epoch trained in, or the part of it that was;
+    `valid_nats` the best validation; `test` the score of model.safetensors on the test text.
     """
 
     out: Path
     epoch: int
+    window: int
+    windows: int
     tokens: int
     seconds: float
     train_nats: float

@@ -13,8 +13,9 @@ from cellwright import cells
 from cellwright.language.cell import Cell
 from cellwright.language.errors import CellwrightError
 from cellwright.language.serial import cell_from_json, cell_to_json
-from cellwright.lm.config import ConfigError, TrainConfig
+from cellwright.lm.config import LATER, MOST_LAYERS, ConfigError, TrainConfig
 from cellwright.lm.errors import RunError
+from cellwright.lm.fields import FLAG, number, read_fields, whole
 from cellwright.lm.generation import Sampling, stream_ids, stream_text
 from cellwright.lm.run import FORMAT, VERSION, check_format
 from cellwright.lm.storage import (
@@ -35,7 +36,8 @@ States = Tensor | tuple[Tensor, ...]
 class ModelShape:
     """Sizes of a language model: tokens, units of the embedding and of each recurrent layer.
 
-    `tie` makes the decoder's matrix the embedding's; `bias` is the cell's.
+    `proj_size` is the width of the output of a cell with a projection, 0 for other cells. `tie`
+    makes the decoder's matrix the embedding's; `bias` is the cell's.
     """
 
     vocab: int
@@ -45,30 +47,32 @@ class ModelShape:
     dropout: float = 0.0
     tie: bool = False
     bias: bool = True
+    proj_size: int = 0
 
     @classmethod
     def of(cls, config: TrainConfig, vocab: int) -> "ModelShape":
         """The shape that a training configuration asks for."""
-        same = ("hidden", "layers", "dropout", "tie", "bias")
+        same = ("hidden", "layers", "dropout", "tie", "bias", "proj_size")
         sizes = {name: getattr(config, name) for name in same}
         return cls(vocab=vocab, embed=config.embed_size, **sizes)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":
-        """The shape in a config.json; RunError if it is not one."""
-        kinds = {f.name: f.type for f in dataclasses.fields(cls)}
-        if not isinstance(values, Mapping) or set(values) != set(kinds):
-            raise RunError(f"model shape: expected {', '.join(kinds)}, got {values!r:.80}")
-        for name, kind in kinds.items():
-            sound = type(values[name]) is kind or (kind is float and type(values[name]) is int)
-            least, most = (1, LARGEST[name]) if name in LARGEST else (0, 1)
-            if not sound or not least <= values[name] <= most:
-                raise RunError(f"model shape: {name}: got {values[name]!r:.40}")
-        return cls(**values)
+    def from_dict(cls, values: object, file: Path | str = "config.json") -> "ModelShape":
+        """The shape in the config.json `file`; RunError if it is not one."""
+        return cls(**read_fields(f"{file}: model shape", values, _SHAPE, may_lack=LATER))
 
 
 # What a model's description may ask for; a file that asks for more is damaged or hostile.
-LARGEST = {"vocab": 1 << 24, "embed": 1 << 20, "hidden": 1 << 20, "layers": 1000}
+_SHAPE = {
+    "vocab": whole(1, 1 << 24),
+    "hidden": whole(1, 1 << 20),
+    "embed": whole(1, 1 << 20),
+    "layers": whole(1, MOST_LAYERS),
+    "dropout": number(0, 1),
+    "tie": FLAG,
+    "bias": FLAG,
+    "proj_size": whole(0, 1 << 20),
+}
 
 
 class LanguageModel(nn.Module):
@@ -104,6 +108,7 @@ class LanguageModel(nn.Module):
             bias=shape.bias,
             batch_first=True,
             dropout=shape.dropout if shape.layers > 1 else 0.0,
+            proj_size=shape.proj_size,
             device=device,
         )
         self.decoder = nn.Linear(width, shape.vocab, device=device)
@@ -223,12 +228,19 @@ def _output_width(cell: type[Cell], shape: ModelShape) -> int:
             f"cell: {graph.cell} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
             "a language model needs one of each"
         )
-    sizes = {"input": shape.embed, "hidden": shape.hidden}
+    sizes = {"input": shape.embed, "hidden": shape.hidden, "proj": shape.proj_size}
+    if not (projected := "proj" in graph.symbols) and shape.proj_size:
+        raise ConfigError(f"proj_size: {graph.cell} has no projection; leave it out")
+    if projected and not 1 <= shape.proj_size < shape.hidden:
+        raise ConfigError(
+            f"proj_size: {graph.cell} projects its output: expected a width from 1 to "
+            f"{shape.hidden - 1}, below its {shape.hidden} units, got {shape.proj_size}"
+        )
     missing = [symbol for symbol in graph.symbols if symbol not in sizes]
     if missing:
         raise ConfigError(
-            f"cell: {graph.cell} has a width {missing[0]}; a language model sets only input and "
-            "hidden: use cellwright.nn.Recurrent for this cell"
+            f"cell: {graph.cell} has a width {missing[0]}; a language model sets only input, "
+            "hidden and proj: use cellwright.nn.Recurrent for this cell"
         )
     width = graph.nodes[graph.outputs[0]].width
     assert width is not None  # every output of a checked graph has one
@@ -246,7 +258,7 @@ def _described(path: Path) -> tuple[ModelShape, type[Cell], Tokenizer]:
             )
     values = read_json(path / "config.json")
     check_format(path, values)
-    shape = ModelShape.from_dict(values.get("model", {}))
+    shape = ModelShape.from_dict(values.get("model"), path / "config.json")
     cell = read_cell(path)
     tokenizer = Tokenizer.load(path / "tokenizer.json")
     if tokenizer.size != shape.vocab:

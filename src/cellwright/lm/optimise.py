@@ -40,7 +40,9 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]
 ) -> None:
-    """Give back to `optimizer` what `optimizer_state` took."""
+    """Give back to `optimizer` what `optimizer_state` took; ValueError if it is not that."""
+    if twice := tensors.keys() & rest.keys():
+        raise ValueError(f"{min(twice)} is saved both as a tensor and as a number")
     state: dict[int, dict[str, Any]] = {}
     for key, value in (*tensors.items(), *rest.items()):
         index, _, name = key.partition(".")

@@ -5,8 +5,6 @@ import time
 from dataclasses import dataclass
 from typing import final
 
-from cellwright.lm.errors import RunError
-
 STEP_SECONDS = 0.1  # between two reports: no terminal shows more
 MEMORY = 0.9  # how much of the rate shown is the rate shown before
 
@@ -18,13 +16,6 @@ class EpochMean:
     total: float = 0.0
     tokens: int = 0
 
-    @classmethod
-    def from_list(cls, values: object) -> "EpochMean":
-        """The mean whose `total` and `tokens` a save holds; RunError if it holds no such thing."""
-        if not isinstance(values, list) or [type(value) for value in values] != [float, int]:
-            raise RunError(f"last/state.json: expected the sums of the epoch, got {values!r:.80}")
-        return cls(*values)
-
     def plus(self, nats: float, tokens: int) -> "EpochMean":
         """With one more window of `tokens` tokens whose mean loss is `nats`."""
         return EpochMean(self.total + nats * tokens, self.tokens + tokens)
@@ -33,6 +24,15 @@ class EpochMean:
     def nats(self) -> float:
         """Nats per token; NaN before the first window."""
         return self.total / self.tokens if self.tokens else math.nan
+
+
+def reached(epochs: int, window: int, windows: int) -> str:
+    """How far a training is, in words: '3 epochs', 'no epoch', '2 epochs and 45 % of the next'."""
+    whole = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    if window == 0:
+        return whole if epochs else "no epoch"
+    share = f"{100 * window // windows} % of the {'next' if epochs else 'first epoch'}"
+    return f"{whole} and {share}" if epochs else share
 
 
 @final

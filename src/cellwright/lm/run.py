@@ -13,16 +13,18 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, final
 
 from torch import Tensor
 
-from cellwright.lm.config import TrainConfig
+from cellwright.lm.config import ConfigError, TrainConfig
 from cellwright.lm.errors import RunError
-from cellwright.lm.lock import LOCK, acquire
+from cellwright.lm.fields import read_fields, shown
+from cellwright.lm.lock import LOCK, acquire, remove
+from cellwright.lm.records import FACTS, LATER_FACTS, POSITION, STATE, VERSION, read_metric
 from cellwright.lm.storage import (
     clear_temporaries,
     read_json,
@@ -34,7 +36,6 @@ from cellwright.lm.storage import (
     write_tensors,
 )
 
-VERSION = 1
 REPLACED = "replaced"
 FORMAT = "cellwright language model"
 # What a run writes, and so all that replacing a run removes; the configuration goes first,
@@ -95,13 +96,35 @@ def read_run(path: Path) -> RunInfo:
     return RunInfo(config, position, read_metrics(path / "metrics.jsonl"))
 
 
+def read_text_digests(path: Path) -> dict[str, str]:
+    """The checksums of a run's texts, by part; empty if neither its save nor its tokens have them.
+
+    The last save notes them; in runs of early versions only the token files do.
+    """
+    last = _candidate(path)
+    rules = {name: FACTS[name] for name in LATER_FACTS}
+    noted = read_fields(
+        f"{last / 'state.json'}: facts", _state(last)["facts"], rules, may_lack=rules, more=True
+    )
+    if "texts" in noted:
+        return noted["texts"]
+    sides = {part: path / "tokens" / f"{part}.json" for part in ("train", "valid", "test")}
+    found = {part: read_json(side) for part, side in sides.items() if side.exists()}
+    digests = {part: facts.get("text_digest") for part, facts in found.items()}
+    return {part: digest for part, digest in digests.items() if isinstance(digest, str)}
+
+
 def read_config(path: Path) -> TrainConfig:
     """The training configuration of the run in `path`; RunError if it is no trained run."""
-    values = read_json(_described(path) / "config.json")
+    file = _described(path) / "config.json"
+    values = read_json(file)
     check_format(path, values)
     if "training" not in values:
         raise RunError(f"{path}: a model without its training: it cannot be resumed")
-    return TrainConfig.from_dict(values["training"])
+    try:
+        return TrainConfig.from_dict(values["training"])
+    except ConfigError as error:
+        raise RunError(f"{file}: training: {error}") from error
 
 
 def check_format(path: Path, values: Mapping[str, Any]) -> None:
@@ -109,7 +132,7 @@ def check_format(path: Path, values: Mapping[str, Any]) -> None:
     if values.get("format") != FORMAT or values.get("version") != VERSION:
         raise RunError(
             f"{path / 'config.json'}: expected {FORMAT!r} version {VERSION}, got "
-            f"{values.get('format')!r} version {values.get('version')!r}"
+            f"{shown(values.get('format'))} version {shown(values.get('version'))}"
         )
 
 
@@ -122,17 +145,24 @@ def _described(path: Path) -> Path:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of `path`; a last line cut short by a crash is left out."""
+    """The lines of `path`; a last line cut short by a crash is left out.
+
+    RunError for a line that is not JSON or whose kind lacks a field that is read.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {reason(error)}") from error
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # the last has no line end: incomplete
+        place = f"{path}: line {number}"
         try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise RunError(f"{path}: line {number} is not JSON: {reason(error)}") from error
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{place} is not JSON: {reason(error)}") from error
+        records.append(read_metric(place, record))
     return records
 
 
@@ -153,29 +183,30 @@ class RunDirectory:
         that holds anything else is always refused. RunError says which, and what to do.
         """
         path = Path(path)
+        _refuse_foreign(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            ours = (path / LOCK).exists()
-            held = sorted(entry.name for entry in path.iterdir() if entry.name != "corpus")
         except OSError as error:
             raise RunError(f"{path}: cannot be used: {reason(error)}") from error
-        if held and not ours and not (path / "config.json").exists():
-            raise RunError(
-                f"{path}: expected an empty directory, found {held[0]!r}; choose another for the "
-                "run"
-            )
+        locked_before = (path / LOCK).exists()
         run = cls(path, acquire(path))
         try:
             run._set_aside(overwrite)
         except BaseException:
-            run.close()
+            run.close() if locked_before else remove(path, run._lock)
             raise
         return run
+
+    def withdraw(self) -> None:
+        """After `abandon`: take the lock away too, unless the directory holds a run again."""
+        if not (self.path / "config.json").exists():
+            remove(self.path, self._lock)
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
         """Lock the run in `path` to go on with it, and clear what a crash left there."""
-        run = cls(_described(Path(path)), acquire(Path(path)))
+        path = _described(Path(path))
+        run = cls(path, acquire(path))
         try:
             settle_directory(run.path / "last")
             clear_temporaries(run.path)
@@ -190,10 +221,7 @@ class RunDirectory:
             self.abandon()  # what a start cut short left
         if (self.path / "config.json").exists():
             if not overwrite:
-                raise RunError(
-                    f"{self.path}: holds a run already: go on with it by --resume {self.path}, "
-                    "replace it by --overwrite, or choose another directory"
-                )
+                raise _holds_a_run(self.path)
             settle_directory(self.path / "last")
             clear_temporaries(self.path)
             self._move(self.path, self.path / REPLACED)
@@ -303,6 +331,34 @@ class RunDirectory:
         self.close()
 
 
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """RunError if `RunDirectory.create` would refuse this directory; changes nothing."""
+    _refuse_foreign(path)
+    if not overwrite and any((place / "config.json").exists() for place in (path, path / REPLACED)):
+        raise _holds_a_run(path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """RunError for a directory with something in it that no run of ours has put there."""
+    if not path.exists():
+        return
+    try:
+        held = sorted(entry.name for entry in path.iterdir() if entry.name != "corpus")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be used: {reason(error)}") from error
+    if held and not {LOCK, "config.json"} & {*held}:
+        raise RunError(
+            f"{path}: expected an empty directory, found {held[0]!r}; choose another for the run"
+        )
+
+
+def _holds_a_run(path: Path) -> RunError:
+    return RunError(
+        f"{path}: holds a run already: go on with it by --resume {path}, replace it by "
+        "--overwrite, or choose another directory"
+    )
+
+
 def _candidate(path: Path) -> Path:
     """The save that `settle_directory` would keep, found without changing anything."""
     names = ("last", "last.new", "last.old")
@@ -312,20 +368,10 @@ def _candidate(path: Path) -> Path:
 def _state(last: Path) -> dict[str, Any]:
     if not last.is_dir():
         raise RunError(f"{last}: missing: the run ended before its first save; train it anew")
-    state = read_json(last / "state.json")
-    if state.get("version") != VERSION or not isinstance(state.get("facts"), dict):
-        raise RunError(
-            f"{last / 'state.json'}: expected version {VERSION} with its facts, got version "
-            f"{state.get('version')!r}"
-        )
-    return state
+    file = last / "state.json"
+    return read_fields(f"{file}", read_json(file), STATE)
 
 
 def _position(last: Path) -> Position:
-    values = _state(last).get("position")
-    known = {f.name for f in fields(Position)}
-    if not isinstance(values, dict) or set(values) != known:
-        raise RunError(f"{last / 'state.json'}: expected a position with {sorted(known)}")
-    if not all(isinstance(value, (int, float, type(None))) for value in values.values()):
-        raise RunError(f"{last / 'state.json'}: expected numbers in the position, got {values}")
-    return Position(**values)
+    place = f"{last / 'state.json'}: position"
+    return Position(**read_fields(place, _state(last)["position"], POSITION))

@@ -35,7 +35,8 @@ def nearest_hidden(
         sized = dataclasses.replace(config, hidden=hidden)
         return count_parameters(sized, cell, vocab)
 
-    low, high = 1, LARGEST  # the count grows with the size
+    least = config.proj_size + 1  # a projection is narrower than what it is of
+    low, high = least, LARGEST  # the count grows with the size
     while low < high:
         middle = (low + high) // 2
         # a cell may allow only some sizes, such as the multiples of its modules
@@ -44,7 +45,7 @@ def nearest_hidden(
             low = allowed + 1
         else:
             high = middle
-    above, below = range(low, low + SPARSE), range(low - 1, max(0, low - SPARSE), -1)
+    above, below = range(low, low + SPARSE), range(low - 1, max(least - 1, low - SPARSE), -1)
     sized = [found for side in (below, above) if (found := _first(side, count)) is not None]
     if not sized:
         raise ConfigError(f"{cell.__name__}: no hidden size near {low} can be built")

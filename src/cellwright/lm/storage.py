@@ -20,9 +20,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text`."""
+    """Replace the file `path` by `text`; a lone surrogate, as in a file's odd name, is escaped."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 from cellwright import cells
+from cellwright.lm.atomic import new_directory
 from cellwright.lm.config import TrainConfig
 from cellwright.lm.corpus import Windows
 from cellwright.lm.engine import Engine, build_model, workplace
@@ -21,10 +22,12 @@ from cellwright.lm.events import (
     Validated,
     Warned,
 )
+from cellwright.lm.fields import read_fields
 from cellwright.lm.model import LanguageModel, States, read_cell
 from cellwright.lm.optimise import set_learning_rate
-from cellwright.lm.pace import EpochMean, Pace
-from cellwright.lm.run import Position, RunDirectory, read_config
+from cellwright.lm.pace import EpochMean, Pace, reached
+from cellwright.lm.records import FACTS, LATER_FACTS
+from cellwright.lm.run import Position, RunDirectory, read_config, read_text_digests
 from cellwright.lm.texts import Texts, check_files, open_texts, prepare_texts
 
 SAVE_SECONDS = 60.0
@@ -50,7 +53,12 @@ def train(
     on_event = on_event or _ignore
     cell = cells.find(config.cell)
     check_files(config)
-    with workplace(config) as device, RunDirectory.create(Path(out), overwrite) as run:
+    out = Path(out)
+    with (
+        workplace(config) as device,
+        new_directory(out),
+        RunDirectory.create(out, overwrite) as run,
+    ):
         try:
             texts = prepare_texts(config, run.path / "tokens", lambda text: on_event(Warned(text)))
             model = build_model(config, cell, texts.tokenizer)
@@ -58,6 +66,7 @@ def train(
             training.begin()
         except BaseException:
             run.abandon()
+            run.withdraw()
             raise
         return training.fit(on_event, stop or StopRequest(), save_seconds)
 
@@ -76,10 +85,11 @@ def resume(
     not made longer), damaged or in use.
     """
     on_event = on_event or _ignore
+    read_config(Path(out))  # a directory that is no run of training is left as it is
     with RunDirectory.open(Path(out)) as run:
         config = read_config(run.path).resumed(changes or {})
         with workplace(config) as device:
-            texts = open_texts(config, run.path)
+            texts = open_texts(config, run.path, read_text_digests(run.path))
             model = build_model(config, read_cell(run.path), texts.tokenizer)
             training = Training(run, config, texts, Engine(config, model, device))
             if warning := training.restore():
@@ -114,14 +124,24 @@ class Training:
         RunError if there is nothing left to train.
         """
         snapshot = self.run.load(self.engine.model.tensors())
+        place = f"{self.run.path / 'last' / 'state.json'}"
+        facts = read_fields(f"{place}: facts", snapshot.facts, FACTS, may_lack=LATER_FACTS)
+        if snapshot.position.window >= len(self.windows):
+            raise RunError(
+                f"{place}: position: window: expected a whole number below {len(self.windows)}, "
+                f"the windows of an epoch, got {snapshot.position.window}"
+            )
         self.position, self.resumed = snapshot.position, True
         if self.position.finished and self.progress >= 1:
             raise RunError(
-                f"{self.run.path}: this run is finished ({self._epochs_done} epochs, "
+                f"{self.run.path}: this run is finished ({self._reached()}, "
                 f"{self.position.seconds / 60:.1f} minutes): give more --epochs or --minutes"
             )
-        self.state = self.engine.restore(snapshot)
-        self.mean = EpochMean.from_list(snapshot.facts.get("mean"))
+        try:
+            self.state = self.engine.restore(snapshot)
+        except RunError as error:
+            raise RunError(f"{self.run.path}/{error}") from error
+        self.mean = EpochMean(*facts["mean"])
         self.position = dataclasses.replace(self.position, finished=False)
         self.run.rewind_metrics(self.position.metrics_bytes)
         self.run.describe(dataclasses.asdict(self.engine.model.shape), self.config)
@@ -174,9 +194,8 @@ class Training:
     def _epoch_over(self) -> bool:
         return self.position.window == len(self.windows)
 
-    @property
-    def _epochs_done(self) -> int:
-        return self.position.epoch - (0 if self._epoch_over else 1)
+    def _reached(self) -> str:
+        return reached(self.position.epoch - 1, self.position.window, len(self.windows))
 
     def _advance(self, nats: float, tokens: int) -> None:
         self.mean = self.mean.plus(nats, tokens)
@@ -241,6 +260,7 @@ class Training:
             kind="valid",
             epoch=at.epoch,
             window=at.window,
+            windows=len(self.windows),
             tokens=at.tokens,
             train_nats=self.mean.nats,
             seconds=round(seconds, 3),
@@ -249,6 +269,9 @@ class Training:
         self.on_event(
             Validated(
                 epoch=at.epoch,
+                window=at.window,
+                windows=len(self.windows),
+                train_nats=self.mean.nats,
                 nats=result.nats,
                 perplexity=result.perplexity,
                 bits_per_character=result.bits_per_character,
@@ -261,7 +284,7 @@ class Training:
         return is_best
 
     def _save(self, publish: bool) -> None:
-        facts = {"mean": dataclasses.astuple(self.mean)}
+        facts = {"mean": dataclasses.astuple(self.mean), "texts": self.texts.digests}
         self.run.save(self.engine.snapshot(self.position, self.state, facts), publish)
 
     def _save_and_tell(self, publish: bool) -> None:
@@ -287,7 +310,9 @@ class Training:
             self._save(publish=False)
         finished = Finished(
             out=self.run.path,
-            epoch=self._epochs_done,
+            epoch=self.position.epoch - 1,
+            window=self.position.window,
+            windows=len(self.windows),
             tokens=self.position.tokens,
             seconds=self.position.seconds,
             train_nats=self.mean.nats,

@@ -11,17 +11,17 @@ from cellwright.language import Cell
 from cellwright.language.transform import with_split_biases
 from cellwright.nn import checks, parameters
 from cellwright.nn.recurrent import States
-from cellwright.nn.running import Tensors, apply
+from cellwright.nn.running import How, Tensors, apply, parameters_of, weights_of
 from cellwright.nn.torch_like import Device, simple_cell
-from cellwright.runtime import plan
+from cellwright.runtime import Call, checked_backend, plan
 
 
 class RecurrentCell(nn.Module):
     """One step of a recurrent cell: `cell(x, state) -> state`, in the way of torch.nn.LSTMCell.
 
-    cell: a `Cell` class, a name of the catalogue or `"file.py:Class"`. `proj_size`, `widths` and
-    `split_bias` are those of `Recurrent`. Parameters are named as a layer's are, without the
-    `_l0`; without biases their names are there and hold None, as in torch.nn.
+    cell: a `Cell` class, a name of the catalogue or `"file.py:Class"`. `proj_size`, `widths`,
+    `split_bias` and `backend` are those of `Recurrent`. Parameters are named as a layer's are,
+    without the `_l0`; without biases their names are there and hold None, as in torch.nn.
 
     Raises CellError for a cell or width that cannot be, and torch's own kinds of error (TypeError,
     ValueError, RuntimeError) for the rest.
@@ -42,6 +42,7 @@ class RecurrentCell(nn.Module):
         proj_size: int = 0,
         widths: Mapping[str, int] | None = None,
         split_bias: bool = False,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         checks.flags(bias=bias)
@@ -53,10 +54,12 @@ class RecurrentCell(nn.Module):
         self.proj_size = proj_size
         self.widths = dict(widths or {})
         self.split_bias = split_bias
+        self.backend = checked_backend(backend)
         graph = self.cell.graph
         sizes = checks.widths(graph, input_size, hidden_size, proj_size, self.widths)
         source = with_split_biases(self.cell) if split_bias else self.cell
         self._plan = plan(source, sizes, bias)
+        self._names = parameters_of(self._plan, "")
         parameters.register(self, self._plan.program.params, "", device=device, dtype=dtype)
         for param in plan(source, sizes, True).program.params if not bias else ():
             name = parameters.attribute(param, "")
@@ -108,22 +111,39 @@ class RecurrentCell(nn.Module):
         batched = values[0].dim() == 2
         values = values if batched else tuple(v.unsqueeze(0) for v in values)
         checks.features(name, self._plan, values)
-        weights = parameters.weights(self, self._plan.program.params, "")
+        weights = weights_of(self, self._names)
+        self._check_alike(values, weights)
         start = self._start(hx, values[0], batched)
-        sequence = tuple(v.unsqueeze(0) for v in values)  # of one step: [1, B, width]
-        outputs, final = apply(self._plan, sequence, start, weights, inline=True)
-        output = tuple(y.squeeze(0) if batched else y[0, 0] for y in outputs)
-        state = final if batched else tuple(s.squeeze(0) for s in final)
+        sequence = tuple([v.unsqueeze(0) for v in values])  # of one step: [1, B, width]
+        how = How(self.backend, inline=True)
+        outputs, final = apply(self._plan, Call(sequence, start, weights), how)
+        output = [y[0] if batched else y[0, 0] for y in outputs]
+        state = final if batched else [s[0] for s in final]
         one = len(output) == 1, len(state) == 1
-        return output[0] if one[0] else output, state[0] if one[1] else state
+        return output[0] if one[0] else tuple(output), state[0] if one[1] else tuple(state)
+
+    def _check_alike(self, values: Tensors, weights: Tensors) -> None:
+        """Check that the inputs have the weights' dtype, which autocast alone may change."""
+        for value in values:
+            if (
+                weights
+                and value.dtype != weights[0].dtype
+                and not torch._C._is_any_autocast_enabled()
+            ):
+                wanted = weights[0].dtype
+                raise RuntimeError(
+                    f"{type(self).__name__}: the input is {value.dtype}, the weights are {wanted}; "
+                    f"convert one: input.to({wanted}) or cell.to({value.dtype})"
+                )
 
     def _start(self, hx: States | None, like: Tensor, batched: bool) -> Tensors:
         carries = self._plan.program.states
         if hx is None:
-            return tuple(like.new_zeros(like.shape[0], c.width) for c in carries)
-        given = checks.split(self.state_names, hx)
+            return tuple([like.new_zeros(like.shape[0], c.width) for c in carries])
+        names = self.state_names
+        given = checks.split(names, hx)
         made = []
-        for name, carry, state in zip(self.state_names, carries, given, strict=True):
+        for name, carry, state in zip(names, carries, given, strict=True):
             if state.dim() not in (1, 2):
                 raise ValueError(
                     f"{type(self).__name__}: the state {name} is 1-D or 2-D, got {state.dim()}-D"
@@ -146,9 +166,12 @@ class LSTMCell(RecurrentCell):
         bias: bool = True,
         device: Device = None,
         dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
     ) -> None:
         cell = cells.CATALOGUE["lstm"]
-        super().__init__(cell, input_size, hidden_size, bias, device, dtype, split_bias=True)
+        options = {"split_bias": True, "backend": backend}
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, **options)
 
 
 class GRUCell(RecurrentCell):
@@ -163,9 +186,12 @@ class GRUCell(RecurrentCell):
         bias: bool = True,
         device: Device = None,
         dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
     ) -> None:
         cell = cells.CATALOGUE["gru"]
-        super().__init__(cell, input_size, hidden_size, bias, device, dtype, split_bias=True)
+        options = {"split_bias": True, "backend": backend}
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, **options)
 
 
 class RNNCell(RecurrentCell):
@@ -186,7 +212,10 @@ class RNNCell(RecurrentCell):
         nonlinearity: str = "tanh",
         device: Device = None,
         dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
     ) -> None:
         cell = simple_cell(nonlinearity)
-        super().__init__(cell, input_size, hidden_size, bias, device, dtype, split_bias=True)
+        options = {"split_bias": True, "backend": backend}
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, **options)
         self.nonlinearity = nonlinearity

@@ -12,8 +12,19 @@ from torch.nn.utils.rnn import PackedSequence
 from cellwright.language import Cell
 from cellwright.language.transform import with_split_biases
 from cellwright.nn import checks, parameters, sequences
-from cellwright.nn.running import Rows, Start, Tensors, run
-from cellwright.runtime import Plan, checked_backend, chosen_backend, path_of, plan, refused
+from cellwright.nn.running import (
+    How,
+    Rows,
+    Start,
+    Tensors,
+    checked_recompute,
+    kept_between,
+    parameters_of,
+    run,
+    weights_of,
+)
+from cellwright.runtime import Plan, checked_backend, chosen_backend, computed_in, plan
+from cellwright.runtime.describe import explained
 
 States = Tensor | Tensors
 # A forward pass's outputs, final states and, where it was asked for them, all states.
@@ -29,6 +40,8 @@ class Recurrent(nn.Module):
     start state a parameter (`start_h_l0`, ...), used where no `hx` is given and after a reset.
     `split_bias` keeps torch's second bias. `backend` is the path that runs: `"llvm"` is machine
     code for this processor, `"reference"` torch operations, `"auto"` the first that can serve.
+    `recompute` is for very long sequences: the training pass keeps the states at every so many
+    steps (True: about sqrt(T)) and nothing between them, which backward() computes again.
 
     Raises CellError for a cell or width that cannot be, and torch's own kinds of error (TypeError,
     ValueError, RuntimeError) where torch.nn raises them.
@@ -63,6 +76,7 @@ class Recurrent(nn.Module):
         learn_start: bool = False,
         split_bias: bool = False,
         backend: str = "auto",
+        recompute: bool | int = False,
     ) -> None:
         super().__init__()
         checks.probability(dropout)
@@ -87,8 +101,13 @@ class Recurrent(nn.Module):
         self.learn_start = learn_start
         self.split_bias = split_bias
         self.backend = checked_backend(backend)
+        self.recompute = checked_recompute(recompute)
         self._plans = self._compile()
         self._emitting = [made.emitting_states() for made in self._plans]
+        self._names = [
+            [parameters_of(made, suffix) for suffix in self._suffixes(k)]
+            for k, made in enumerate(self._plans)
+        ]
         for k, made in enumerate(self._plans):
             for suffix in self._suffixes(k):
                 parameters.register(self, made.program.params, suffix, device=device, dtype=dtype)
@@ -169,18 +188,23 @@ class Recurrent(nn.Module):
         return self._plans[layer].source()
 
     def explain(self) -> str:
-        """Say in one line which execution path runs."""
+        """Say which execution path runs and why, and of what each layer's machine code is made.
+
+        The first line says the path, a paragraph for each layer the rest. Nothing is compiled for
+        it; a layer that has not run yet says so.
+        """
+        places = [
+            (f"layer {k}{' backwards' * reverse}", made)
+            for k, made in enumerate(self._plans)
+            for reverse in range(self._directions)
+        ]
+        weights = tuple(weight for group in self.all_weights for weight in group)
         backend = chosen_backend(self.backend)
-        weights = tuple(self.all_weights[0])
-        reason = "it was asked for" if backend == "reference" else refused(weights)
-        name = self.cell.__name__
-        traced = "in a graph that torch.compile or torch.export traces, one operator"
-        if reason is None:
-            return f"{name}: llvm path, {path_of(weights[0].dtype)} (backend={backend!r}); {traced}"
-        return (
-            f"{name}: reference path, torch operations in a loop over time, because {reason} "
-            f"(backend={backend!r}); {traced}"
-        )
+        computed = weights if backend == "reference" else computed_in(weights)
+        said = str(explained(self.cell.__name__, backend, places, computed))
+        if computed is not weights:
+            said += f"\nbfloat16 and float16 are computed in {computed[0].dtype}"
+        return f"{said}\n{kept_between(self.recompute)}" if self.recompute else said
 
     def flatten_parameters(self) -> None:
         """Do nothing: parameters are packed already. Here for code written for torch.nn."""
@@ -192,6 +216,7 @@ class Recurrent(nn.Module):
             shown.insert(0, self.cell.__name__)
         defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False}
         defaults |= {"dropout": 0, "bidirectional": False, "widths": {}, "learn_start": False}
+        defaults |= {"recompute": False}
         for key, default in defaults.items():
             if getattr(self, key) != default:
                 shown.append(f"{key}={getattr(self, key)}")
@@ -230,9 +255,9 @@ class Recurrent(nn.Module):
         steps, batch = values[0].shape[:2]
         ends = checks.lengths(lengths, steps, batch, values[0].device)
         rows = Rows(ends, self._resets(reset, batched, values[0], ends))
-        start = self._start(hx, values[0], batched)
+        start = self._start(hx, values[0], batched, reset is not None)
         outputs, final, trail = self._run(values, start, rows, return_states)
-        made = _one_or_all(tuple(self._time_back(y, batched, 0) for y in outputs))
+        made = _one_or_all(tuple([self._time_back(y, batched, 0) for y in outputs]))
         state = _one_or_all(final if batched else tuple(s.squeeze(1) for s in final))
         return self._result(made, state, trail, batched) if return_states else (made, state)
 
@@ -248,7 +273,7 @@ class Recurrent(nn.Module):
         if given is not None:
             given = given if order is None else given.index_select(1, order)
             given = sequences.reset_within(given, ends)
-        start = self._start(hx, padded, True)
+        start = self._start(hx, padded, True, reset is not None)
         first = (
             start.first if order is None else tuple(s.index_select(1, order) for s in start.first)
         )
@@ -310,9 +335,15 @@ class Recurrent(nn.Module):
         mask = checks.reset(reset, self.batch_first, batched, steps, batch).to(like.device)
         return sequences.reset_within(mask, ends)
 
-    def _start(self, hx: States | None, like: Tensor, batched: bool) -> Start:
-        """Return the states before the first step, each [D * num_layers, B, width]."""
-        batch, carries = like.shape[1], self._plans[0].program.states
+    def _start(self, hx: States | None, like: Tensor, batched: bool, resets: bool) -> Start:
+        """Return the states before the first step and after a reset, [D * num_layers, B, width].
+
+        Those after a reset are there where there are `resets`.
+        """
+        first = None if hx is None else checks.states(self, hx, like, batched)
+        if first is not None and not resets:
+            return Start(first, ())
+        batch = like.shape[1]
         if self.learn_start:
             suffixes = [s for k in range(self.num_layers) for s in self._suffixes(k)]
             learned = (
@@ -321,9 +352,9 @@ class Recurrent(nn.Module):
             )
             fresh = tuple(s[:, None].expand(-1, batch, -1) for s in learned)
         else:
-            count = self.num_layers * self._directions
+            count, carries = self.num_layers * self._directions, self._plans[0].program.states
             fresh = tuple(like.new_zeros(count, batch, c.width) for c in carries)
-        return Start(fresh if hx is None else checks.states(self, hx, like, batched), fresh)
+        return Start(fresh if first is None else first, fresh)
 
     def _run(
         self, values: Tensors, start: Start, rows: Rows, return_states: bool, packed: bool = False
@@ -331,22 +362,23 @@ class Recurrent(nn.Module):
         """Run all layers and directions over [T, B, ...] inputs."""
         finals: list[Tensors] = []
         trails: list[Tensors] = []
+        how = How(self.backend, self.recompute)
         for k, made in enumerate(self._emitting if return_states else self._plans):
             if k and self.dropout and self.training:
                 values = tuple(self._drop(v, rows, packed) for v in values)
             both = []
-            for reverse, suffix in enumerate(self._suffixes(k)):
+            for reverse, names in enumerate(self._names[k]):
                 at = start.at(k * self._directions + reverse)
-                weights = parameters.weights(self, made.program.params, suffix)
-                outputs, final = run(made, values, at, weights, rows, bool(reverse), self.backend)
+                weights = weights_of(self, names)
+                outputs, final = run(made, values, at, weights, rows, bool(reverse), how)
                 both.append(outputs[: made.emitted])
                 finals.append(final)
-                trails.append(tuple(outputs[k] for k in made.trail))
+                trails.append(tuple([outputs[k] for k in made.trail]))
             values = both[0]
             if self.bidirectional:
                 values = tuple(torch.cat(pair, -1) for pair in zip(*both, strict=True))
-        stacked = tuple(torch.stack(s) for s in zip(*finals, strict=True))
-        return values, stacked, tuple(torch.stack(s) for s in zip(*trails, strict=True))
+        stacked = tuple([torch.stack(s) for s in zip(*finals, strict=True)])
+        return values, stacked, tuple([torch.stack(s) for s in zip(*trails, strict=True)])
 
     def _drop(self, values: Tensor, rows: Rows, packed: bool) -> Tensor:
         if packed and rows.lengths is not None:

@@ -43,6 +43,7 @@ class LSTM(_TorchLike):
         *,
         learn_start: bool = False,
         backend: str = "auto",
+        recompute: bool | int = False,
     ) -> None:
         super().__init__(
             cells.CATALOGUE["lstm-projected" if proj_size else "lstm"],
@@ -51,6 +52,7 @@ class LSTM(_TorchLike):
             learn_start=learn_start,
             split_bias=True,
             backend=backend,
+            recompute=recompute,
         )
         self.mode = "LSTM"
 
@@ -76,6 +78,7 @@ class GRU(_TorchLike):
         *,
         learn_start: bool = False,
         backend: str = "auto",
+        recompute: bool | int = False,
     ) -> None:
         super().__init__(
             _without_projection(cells.CATALOGUE["gru"], proj_size),
@@ -84,6 +87,7 @@ class GRU(_TorchLike):
             learn_start=learn_start,
             split_bias=True,
             backend=backend,
+            recompute=recompute,
         )
         self.mode = "GRU"
 
@@ -111,6 +115,7 @@ class RNN(_TorchLike):
         *,
         learn_start: bool = False,
         backend: str = "auto",
+        recompute: bool | int = False,
     ) -> None:
         super().__init__(
             _without_projection(simple_cell(nonlinearity), proj_size),
@@ -119,6 +124,7 @@ class RNN(_TorchLike):
             learn_start=learn_start,
             split_bias=True,
             backend=backend,
+            recompute=recompute,
         )
         self.nonlinearity = nonlinearity
         self.mode = f"RNN_{nonlinearity.upper()}"

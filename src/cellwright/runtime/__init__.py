@@ -1,21 +1,35 @@
 """Floor 4: plans and the operator that runs them. Torch enters here."""
 
 from cellwright.runtime.backend import checked_backend, chosen_backend, use_backend
-from cellwright.runtime.compiled import fused, path_of, refused, say_once
-from cellwright.runtime.operator import sequence, traced
+from cellwright.runtime.compiled import (
+    COMPUTED_IN,
+    computed_in,
+    path_of,
+    refused,
+    say_once,
+    unserved,
+)
+from cellwright.runtime.operator import run_eagerly, run_traced, sequence
+from cellwright.runtime.passes import CHUNK_OF_ANY, Call, chunk_length
 from cellwright.runtime.plan import Plan, plan, plan_of
 
 __all__ = [
+    "CHUNK_OF_ANY",
+    "COMPUTED_IN",
+    "Call",
     "Plan",
     "checked_backend",
     "chosen_backend",
-    "fused",
+    "chunk_length",
+    "computed_in",
     "path_of",
     "plan",
     "plan_of",
     "refused",
+    "run_eagerly",
+    "run_traced",
     "say_once",
     "sequence",
-    "traced",
+    "unserved",
     "use_backend",
 ]

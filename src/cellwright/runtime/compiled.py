@@ -1,9 +1,10 @@
-"""Fused: a plan's loop as machine code, with its gradient, for eager mode on the CPU."""
+"""Compiled: which path serves a call, and a plan's programs on each of the paths."""
 
 import functools
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,33 +13,32 @@ from cellwright.compiler import Program, vjp
 from cellwright.compiler.simplify import drop_dead
 from cellwright.runtime.fast import DTYPES, FastProgram
 from cellwright.runtime.native import machine, missing, processor
-from cellwright.runtime.operator import unaliased
-from cellwright.runtime.plan import Plan
+from cellwright.runtime.plan import Plan, Run, text_of
 from cellwright.runtime.threads import describe
 
 Tensors = tuple[Tensor, ...]
+# Computed in another dtype, whose machine code there is; the results go back to their own.
+COMPUTED_IN = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How many tensors of each kind a call passes, in this order; two masks, or None, follow."""
-
-    inputs: int
-    states: int
-    params: int
-    fresh: int
-
-
-def refused(tensors: Tensors) -> str | None:
+def refused(tensors: Sequence[Tensor]) -> str | None:
     """Say why machine code cannot serve these tensors, or None where it can."""
+    dtype = tensors[0].dtype
+    served = dtype in DTYPES
     for t in tensors:
-        if t.device.type != "cpu":
+        if not t.is_cpu:
             return f"tensors on {t.device.type}; machine code is made for the CPU"
-        if t.dtype not in DTYPES or t.dtype != tensors[0].dtype:
+        if not served or t.dtype is not dtype:
             return f"tensors of {t.dtype}; there is machine code for float32 and float64"
     if torch.autograd.forward_ad._current_level >= 0:
         return "forward-mode differentiation, which the reference can do"
     return missing()
+
+
+def computed_in(tensors: Tensors) -> Tensors:
+    """Return tensors in the dtype that machine code computes theirs in; the same where it is it."""
+    dtype = COMPUTED_IN.get(tensors[0].dtype) if tensors else None
+    return tensors if dtype is None else tuple(t.to(dtype) for t in tensors)
 
 
 def path_of(dtype: torch.dtype) -> str:
@@ -61,125 +61,152 @@ def say_once(cell: str, reason: str) -> None:
     )
 
 
-class _Fused(torch.autograd.Function):
-    """Runs the compiled forward program; its backward runs the compiled adjoint."""
+class Runner(Protocol):
+    """A Program, ready to run: machine code or torch operations."""
 
-    @staticmethod
-    def forward(ctx: Any, made: Plan, counts: Counts, *tensors: Tensor | None) -> Tensors:
-        inputs, states, params, fresh, masks = _sorted(counts, tensors)
-        fast = programs(made, inputs[0].dtype)
-        outputs, final = fast.training(inputs, states, params, fresh, *masks)
-        emitted = len(made.program.outputs)
-        ctx.made, ctx.counts, ctx.kept = made, counts, outputs[emitted:]
-        ctx.save_for_backward(*tensors)
-        given = [t for t in (*inputs, *states, *params, *fresh) if t is not None]
-        return tuple(unaliased([*outputs[:emitted], *final], given))
+    program: Program
 
-    @staticmethod
-    def backward(ctx: Any, *cts: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True: the gradient must have one too
-            return None, None, *_through_reference(ctx.made, ctx.counts, tensors, cts)
-        inputs, states, params, fresh, masks = _sorted(ctx.counts, tensors)
-        fast = programs(ctx.made, inputs[0].dtype)
-        program = fast.backward if any(ctx.needs_input_grad[2 : 2 + len(inputs)]) else fast.weights
-        emitted = len(ctx.made.program.outputs)
-        reset, valid = masks
-        seen = cts[:emitted]
-        if valid is not None:  # past a row's end outputs are zero, whatever the loss says of them
-            seen = tuple(torch.where(valid[..., None], ct, 0) for ct in seen)
-        known = dict(zip((p.name for p in fast.forward.inputs), inputs, strict=True))
-        known |= dict(zip(fast.forward.residuals, ctx.kept, strict=True))
-        known |= dict(zip(fast.cotangents, seen, strict=True))
-        read = [known[port.name] for port in program.program.inputs]
-        results, ends = program(read, cts[emitted:], params, (), reset, valid)
-        found = dict(zip((name for name, _ in program.program.results), results, strict=True))
-        count = len(states)
-        grads: list[Tensor | None] = [found.get(p.name) for p in fast.forward.inputs]
-        grads += ends[:count]
-        grads += [found.get(p.name) for p in fast.forward.params]
-        grads += ends[count:] if fresh else []
-        return None, None, *grads, None, None
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        states: Sequence[Tensor],
+        params: Sequence[Tensor],
+        starts: Sequence[Tensor] = (),
+        reset: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what the program gives at each step or at the end, and the final states."""
+        ...
 
 
-def _sorted(counts: Counts, tensors: Any) -> tuple[Tensors, Tensors, Tensors, Tensors, Any]:
-    made, at = [], 0
-    for count in (counts.inputs, counts.states, counts.params, counts.fresh):
-        made.append(tuple(tensors[at : at + count]))
-        at += count
-    return (*made, tensors[at : at + 2])
+class ReferenceProgram:
+    """Runs a Program as torch operations; called as a FastProgram is."""
 
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._runs: dict[tuple[bool, bool], Run] = {}
 
-def _through_reference(
-    made: Plan, counts: Counts, tensors: Any, cts: Tensors
-) -> list[Tensor | None]:
-    """Differentiate the reference's own operations, so that the result can be again."""
-    *groups, masks = _sorted(counts, tensors)
-    reset, valid = masks
-    given = [t for group in groups for t in group]
-    outputs, final = made.loops[reset is not None, valid is not None](
-        *given, *(m for m in masks if m is not None)
-    )
-    wanted = [t for t in given if t.requires_grad]
-    pairs = [(y, ct) for y, ct in zip((*outputs, *final), cts, strict=True) if y.requires_grad]
-    ys, kept = [y for y, _ in pairs], [ct for _, ct in pairs]
-    grads = iter(torch.autograd.grad(ys, wanted, kept, create_graph=True, allow_unused=True))
-    return [next(grads) if t.requires_grad else None for t in given] + [None, None]
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        states: Sequence[Tensor],
+        params: Sequence[Tensor],
+        starts: Sequence[Tensor] = (),
+        reset: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Run in the dtype of the arguments: the layer has done what autocast asks for."""
+        masked = (reset is not None, valid is not None)
+        run = self._runs.get(masked)
+        if run is None:
+            run = self._runs[masked] = text_of(self.program, "", *masked)
+        masks = [mask for mask in (reset, valid) if mask is not None]
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            outputs, final = run(*inputs, *states, *params, *starts, *masks)
+        return list(outputs), list(final)
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The compiled programs of a plan for one dtype; each is compiled when it is first run."""
+    """A plan's programs, each ready to run; one is made when it is first run.
 
+    What the adjoint reads of the forward pass is some of its outputs, at the places `again`, and
+    what is `kept` beside them, at the places `beside` in what the training program gives. With
+    `own_memory` what comes out shares memory neither with an argument nor with the rest.
+    """
+
+    plain: Program
     forward: Program
     adjoint: Program
     cotangents: tuple[str, ...]
-    plain: Program
-    dtype: torch.dtype
+    make: Callable[[Program], Runner]
+    own_memory: bool
 
     @functools.cached_property
-    def inference(self) -> FastProgram:
-        return FastProgram(self.plain, self.dtype)
+    def emitted(self) -> tuple[str, ...]:
+        return tuple(v for _, v in self.forward.outputs)
 
     @functools.cached_property
-    def training(self) -> FastProgram:
-        return FastProgram(self.forward, self.dtype)
+    def again(self) -> tuple[int, ...]:
+        residuals = dict.fromkeys(self.forward.residuals)
+        return tuple(self.emitted.index(v) for v in residuals if v in self.emitted)
 
     @functools.cached_property
-    def backward(self) -> FastProgram:
-        return FastProgram(self.adjoint, self.dtype)
+    def kept(self) -> tuple[str, ...]:
+        return tuple(v for v in dict.fromkeys(self.forward.residuals) if v not in self.emitted)
 
     @functools.cached_property
-    def weights(self) -> FastProgram:
+    def beside(self) -> tuple[int, ...]:
+        return tuple(len(self.emitted) + self.forward.residuals.index(v) for v in self.kept)
+
+    @functools.cached_property
+    def read(self) -> tuple[str, ...]:
+        """Names of what the adjoint reads of the forward pass, in the order it is kept in."""
+        return (*(self.emitted[at] for at in self.again), *self.kept)
+
+    @functools.cached_property
+    def inference(self) -> Runner:
+        return self.make(self.plain)
+
+    @functools.cached_property
+    def training(self) -> Runner:
+        return self.make(self.forward)
+
+    @functools.cached_property
+    def backward(self) -> Runner:
+        return self.make(self.adjoint)
+
+    @functools.cached_property
+    def weights(self) -> Runner:
         """The adjoint without the inputs' gradients, where nobody wants them."""
         ports = {p.name for p in self.forward.inputs}
         results = tuple(r for r in self.adjoint.results if r[0] not in ports)
-        return FastProgram(drop_dead(replace(self.adjoint, results=results)), self.dtype)
+        return self.make(drop_dead(replace(self.adjoint, results=results)))
 
 
 @functools.lru_cache(maxsize=512)
 def programs(made: Plan, dtype: torch.dtype) -> Programs:
-    """Return a plan's compiled programs."""
-    plain = made.narrow()
-    adjoint = vjp(plain)
-    return Programs(adjoint.forward, adjoint.backward, adjoint.cotangents, plain, dtype)
+    """Return a plan's programs as machine code."""
+    shape = texts(made, narrow=True)
+    body = {i.name for i in shape.forward.body}
+    alone = len(set(shape.emitted)) == len(shape.emitted) and body.issuperset(shape.emitted)
+    fast = functools.partial(FastProgram, dtype=dtype)
+    return replace(shape, make=fast, own_memory=alone)
 
 
-def fused(
-    made: Plan,
-    values: Tensors,
-    states: Tensors,
-    weights: Tensors,
-    fresh: Tensors,
-    reset: Tensor | None,
-    valid: Tensor | None,
-) -> tuple[Tensors, Tensors]:
-    """Run a plan as machine code; returns outputs and final states."""
-    if not (torch.is_grad_enabled() and any(t.requires_grad for t in (*values, *states, *weights))):
-        program = programs(made, values[0].dtype).inference
-        outputs, final = program(values, states, weights, fresh, reset, valid)
-        return tuple(outputs), tuple(final)
-    counts = Counts(len(values), len(states), len(weights), len(fresh))
-    made_all = _Fused.apply(made, counts, *values, *states, *weights, *fresh, reset, valid)
-    emitted = len(made.program.outputs)
-    return tuple(made_all[:emitted]), tuple(made_all[emitted:])
+@functools.lru_cache(maxsize=512)
+def texts(made: Plan, *, narrow: bool) -> Programs:
+    """Return a plan's programs as torch operations, with one operation a gate or a wide one."""
+    plain = made.narrow() if narrow else made.program
+    adjoint = vjp(plain) if narrow else made.adjoint
+    return Programs(
+        plain, adjoint.forward, adjoint.backward, adjoint.cotangents, ReferenceProgram, False
+    )
+
+
+def wants_code(backend: str, like: Tensor) -> bool:
+    """Tell from what a graph knows of a call whether machine code is to run it."""
+    return backend != "reference" and like.device.type == "cpu" and like.dtype in DTYPES
+
+
+def layout(made: Plan, backend: str, like: Tensor) -> Programs:
+    """Return the programs that say what a call keeps, the same on every machine."""
+    return texts(made, narrow=wants_code(backend, like))
+
+
+def serving(made: Plan, backend: str, like: Tensor) -> Programs:
+    """Return the programs that serve a call; RuntimeError where "llvm" cannot and must."""
+    code = wants_code(backend, like)
+    reason = missing() if code else refused((like,)) if backend != "reference" else None
+    if code and reason is None:
+        return programs(made, like.dtype)
+    if backend == "llvm":
+        raise unserved(made, str(reason))
+    if reason is not None:
+        say_once(made.cell.__name__, reason)
+    return texts(made, narrow=code)
+
+
+def unserved(made: Plan, reason: str) -> RuntimeError:
+    """Say that the path asked for by name cannot serve."""
+    return RuntimeError(f"backend='llvm' cannot run {made.cell.__name__}: {reason}")

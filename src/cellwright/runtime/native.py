@@ -3,19 +3,18 @@
 import ctypes
 import functools
 import hashlib
-import os
 import platform
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellwright.runtime import cache
 from cellwright.targets.llvm import share
 from cellwright.targets.llvm.micro import Machine
 
+OPTIMISED = 2, 1  # how hard LLVM tries on the code and on the text
 SHARE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-MAGIC = b"cellwright-object-1\n"
 
 
 @functools.cache
@@ -51,15 +50,22 @@ def processor() -> tuple[str, str]:
 
 def machine(dtype: str) -> Machine:
     """Describe this processor's vectors and the tile that fits its registers."""
-    flags = processor()[1].split(",") if missing() is None else []
+    return _machine(dtype, processor()[1] if missing() is None else "", platform.machine().lower())
+
+
+@functools.cache
+def _machine(dtype: str, features: str, family: str) -> Machine:
+    flags = features.split(",")
     size = 4 if dtype == "float" else 8
+    if family in ("arm64", "aarch64"):
+        pause = "@llvm.aarch64.hint(i32 1)"
+        return Machine(16 // size, dtype, rows=6, vectors=4, pause=pause)  # 32 of 16 bytes
+    pause = "@llvm.x86.sse2.pause()" if family in ("x86_64", "amd64") else ""
     if "+avx512f" in flags:
-        return Machine(64 // size, dtype, rows=6, vectors=4)  # 32 registers of 64 bytes
+        return Machine(64 // size, dtype, rows=6, vectors=4, pause=pause)  # 32 of 64 bytes
     if "+avx" in flags:
-        return Machine(32 // size, dtype, rows=6, vectors=2)  # 16 registers of 32 bytes
-    if platform.machine().lower() in ("arm64", "aarch64"):
-        return Machine(16 // size, dtype, rows=6, vectors=4)  # 32 registers of 16 bytes
-    return Machine(16 // size, dtype, rows=3, vectors=2)
+        return Machine(32 // size, dtype, rows=6, vectors=2, pause=pause)  # 16 of 32 bytes
+    return Machine(16 // size, dtype, rows=3, vectors=2, pause=pause)
 
 
 @dataclass(frozen=True)
@@ -74,20 +80,12 @@ class Code:
 
 def compiled(text: str) -> Code:
     """Return the machine code of a loop's IR, from the cache where it has been made before."""
-    text += share.emit()
-    llvm = _binding()
-    name, flags = processor()
-    version = ".".join(str(part) for part in llvm.llvm_version_info)
-    key = hashlib.sha256("\n".join([version, name, flags, text]).encode()).hexdigest()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=name, features=flags, opt=2
-    )
-    entry = cache_folder() / f"{key}.o"
-    code = _read(entry)
+    llvm, target, place = _binding(), _target(), entry(text)
+    code = cache.read(place)
     cached = code is not None
     if code is None:
-        code = _assembled(llvm, target, text)
-        _write(entry, code)
+        code = _assembled(llvm, target, text + share.emit())
+        cache.write(place, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -95,44 +93,35 @@ def compiled(text: str) -> Code:
     return Code(SHARE(address), address, engine, cached)
 
 
+def entry(text: str) -> Path | None:
+    """Return where the machine code of a loop's IR is kept, or would be; None without a cache."""
+    version = ".".join(str(part) for part in _binding().llvm_version_info)
+    whole = "\n".join([version, str(OPTIMISED), *processor(), text + share.emit()])
+    return cache.entry(hashlib.sha256(whole.encode()).hexdigest())
+
+
+def assembly(text: str) -> str:
+    """Return a loop's IR as assembly for this processor, as it is when it is compiled."""
+    llvm, target = _binding(), _target()
+    return target.emit_assembly(_optimised(llvm, target, text + share.emit()))
+
+
+def _target() -> Any:
+    name, flags = processor()
+    triple = _binding().Target.from_default_triple()
+    return triple.create_target_machine(cpu=name, features=flags, opt=OPTIMISED[0])
+
+
 def _assembled(llvm: Any, target: Any, text: str) -> bytes:
+    return target.emit_object(_optimised(llvm, target, text))
+
+
+def _optimised(llvm: Any, target: Any, text: str) -> Any:
     module = llvm.parse_assembly(text)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    options = llvm.create_pipeline_tuning_options(speed_level=OPTIMISED[1])
     # The text is already in vectors and unrolled as it should be.
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
-    return target.emit_object(module)
-
-
-def cache_folder() -> Path:
-    """Return where machine code is kept: `CELLWRIGHT_CACHE`, or the user's cache folder."""
-    given = os.environ.get("CELLWRIGHT_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "cellwright"
-
-
-def _read(entry: Path) -> bytes | None:
-    """Return an entry's code, or None where there is none or it is damaged."""
-    try:
-        data = entry.read_bytes()
-    except OSError:
-        return None
-    head, digest, code = data[: len(MAGIC)], data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
-    if head != MAGIC or hashlib.sha256(code).digest() != digest:
-        return None
-    return code
-
-
-def _write(entry: Path, code: bytes) -> None:
-    """Keep code for the next run; where the folder cannot be written, this run goes on without."""
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as file:
-            file.write(MAGIC + hashlib.sha256(code).digest() + code)
-        Path(file.name).replace(entry)
-    except OSError:
-        return
+    return module

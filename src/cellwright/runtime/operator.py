@@ -1,175 +1,245 @@
-"""The registered operator: a whole recurrent layer as one op, for compiled and exported graphs.
+"""The registered operator: a whole recurrent layer as one op, and its gradient.
 
-Eager code differentiates the reference's own torch operations, as often as one likes. A graph
-that is compiled or exported must not unroll time: there the layer is this one op, whose gradient
-is the cell's adjoint Program. Its shape rules hold for any time and batch.
+A graph that is compiled or exported must not unroll time: there a layer is `cellwright::sequence`.
+Where somebody wants a gradient it becomes `cellwright::sequence_training`, which keeps what
+`cellwright::sequence_vjp`, the cell's adjoint, will read. Each chooses machine code or torch
+operations when it runs, by the device, the dtype and the backend that the graph recorded. Eager
+code runs the same passes without the way through torch's dispatcher. Shape rules hold for any
+time and batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from cellwright.runtime.plan import Plan, Run, plan_of
+from cellwright.runtime import passes
+from cellwright.runtime.compiled import layout
+from cellwright.runtime.passes import Call, Gradients, Kept
+from cellwright.runtime.plan import Plan, plan_of
+
+Tensors = tuple[Tensor, ...]
+CALL = (
+    "Tensor[] inputs, Tensor[] states, Tensor[] params, Tensor[] starts, "
+    "Tensor? reset, Tensor? valid"
+)
+SCHEMAS = {
+    "sequence": f"(str key, str backend, int chunk, {CALL}) -> Tensor[]",
+    "sequence_training": f"(str key, str backend, int chunk, {CALL}) -> Tensor[]",
+    "sequence_vjp": (
+        f"(str key, str backend, int chunk, bool wanted, {CALL}, "
+        "Tensor[] read, Tensor[] ct_outputs, Tensor[] ct_states) -> Tensor[]"
+    ),
+}
+_LIBRARY = torch.library.Library("cellwright", "DEF")
+for _name, _schema in SCHEMAS.items():
+    _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+sequence = torch.ops.cellwright.sequence.default
+sequence_training = torch.ops.cellwright.sequence_training.default
+sequence_vjp = torch.ops.cellwright.sequence_vjp.default
 
 
-@torch.library.custom_op("cellwright::sequence", mutates_args=())
-def sequence(
-    key: str,
-    inputs: Sequence[Tensor],
-    states: Sequence[Tensor],
-    params: Sequence[Tensor],
-    starts: Sequence[Tensor],
-    reset: Tensor | None,
-    valid: Tensor | None,
-) -> list[Tensor]:
-    """Run a plan: returns its outputs, its residuals and its final states, in that order.
-
-    inputs [T, B, width]; states [B, width]; `starts` [B, width], what a reset puts in place of
-    each state, is empty where `reset` is None; `reset` and `valid` are masks [T, B].
-    """
-    made = plan_of(key)
-    run = made.forward_with_residuals(reset=reset is not None, lengths=valid is not None)
-    outputs, final = _plainly(run, [*inputs, *states, *params, *starts, *_given(reset, valid)])
-    return unaliased([*outputs, *final], [*inputs, *states, *params, *starts])
+# -- what the operators do ------------------------------------------------------------------
 
 
-@sequence.register_fake
-def _(
-    key: str,
-    inputs: Sequence[Tensor],
-    states: Sequence[Tensor],
-    params: Sequence[Tensor],
-    starts: Sequence[Tensor],
-    reset: Tensor | None,
-    valid: Tensor | None,
-) -> list[Tensor]:
-    program = plan_of(key).adjoint.forward
-    widths = program.widths()
-    steps, batch = inputs[0].shape[:2]
-    emitted = [*(v for _, v in program.outputs), *program.residuals]
-    made = [inputs[0].new_empty((steps, batch, widths[v])) for v in emitted]
-    return made + [torch.empty_like(s, memory_format=torch.contiguous_format) for s in states]
+def _sequence(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
+    """Return outputs and final states."""
+    call = Call(*given)
+    outputs, final = passes.forward(plan_of(key), backend, call)
+    given = (*call.inputs, *call.states, *call.params, *call.starts)
+    return passes.unaliased([*outputs, *final], given)
 
 
-@torch.library.custom_op("cellwright::sequence_vjp", mutates_args=())
-def sequence_vjp(
-    key: str,
-    inputs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    residuals: Sequence[Tensor],
-    ct_outputs: Sequence[Tensor],
-    ct_states: Sequence[Tensor],
-    reset: Tensor | None,
-    valid: Tensor | None,
-) -> list[Tensor]:
-    """Run a plan's adjoint: cotangents of inputs, states, parameters and, with `reset`, starts."""
-    made = plan_of(key)
-    program, backward = made.program, made.adjoint.backward
-    known = dict(zip((p.name for p in program.inputs), inputs, strict=True))
-    known |= dict(zip(made.adjoint.residuals, residuals, strict=True))
-    if valid is not None:  # a row that has ended gives zeros, whatever the loss says of them
-        ct_outputs = [torch.where(valid[..., None], ct, 0) for ct in ct_outputs]
-    known |= dict(zip(made.adjoint.cotangents, ct_outputs, strict=True))
-    run = made.backward(reset=reset is not None, lengths=valid is not None)
-    read = [known[port.name] for port in backward.inputs]
-    results, ends = _plainly(run, [*read, *ct_states, *params, *_given(reset, valid)])
-    found = dict(zip((name for name, _ in backward.results), results, strict=True))
-    grads = [_or_zeros(found, p.name, t) for p, t in zip(program.inputs, inputs, strict=True)]
-    grads += ends[: len(ct_states)]
-    grads += [_or_zeros(found, p.name, t) for p, t in zip(program.params, params, strict=True)]
-    grads += ends[len(ct_states) :]
-    return unaliased(grads, [*inputs, *params, *residuals, *ct_outputs, *ct_states])
+def _training(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
+    """Return outputs, final states and what is kept."""
+    outputs, final, kept = passes.training(plan_of(key), backend, chunk, Call(*given))
+    return [*outputs, *final, *kept]
 
 
-@sequence_vjp.register_fake
-def _(
-    key: str,
-    inputs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    residuals: Sequence[Tensor],
-    ct_outputs: Sequence[Tensor],
-    ct_states: Sequence[Tensor],
-    reset: Tensor | None,
-    valid: Tensor | None,
-) -> list[Tensor]:
-    given = [*inputs, *ct_states, *params, *(ct_states if reset is not None else ())]
-    return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in given]
+def _vjp(key: str, backend: str, chunk: int, wanted: bool, *given: Any) -> list[Tensor]:
+    """Return cotangents of the inputs, where they are wanted, states, parameters and starts."""
+    call = Call(*given[:6])
+    found = passes.adjoint(plan_of(key), backend, chunk, wanted, call, *given[6:])
+    likes = [*(call.inputs if wanted else ()), *given[-1], *call.params, *call.starts]
+    cts = [*(found.inputs if wanted else ()), *found.states, *found.params, *found.starts]
+    grads = [
+        torch.zeros_like(like) if ct is None else ct for ct, like in zip(cts, likes, strict=True)
+    ]
+    rest = [t for group in (*given[:4], *given[6:]) for t in group]
+    return passes.unaliased(grads, rest)
 
 
-def _plainly(run: Run, args: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Run in the dtype of the arguments: the layer has done what autocast asks for."""
-    with torch.autocast(args[0].device.type, enabled=False):
-        return run(*args)
+def _differentiable(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
+    """Run below autograd, with the adjoint as the gradient where one is wanted."""
+    call = Call(*given)
+    if torch.is_grad_enabled() and _wanted(call):
+        return list(_Sequence.apply(THROUGH_OPERATORS, plan_of(key), backend, chunk, *_flat(call)))
+    with torch._C._AutoDispatchBelowAutograd():
+        return sequence(key, backend, chunk, *given)
 
 
-def _given(*masks: Tensor | None) -> list[Tensor]:
-    return [mask for mask in masks if mask is not None]
+for _name, _run in (
+    ("sequence", _sequence),
+    ("sequence_training", _training),
+    ("sequence_vjp", _vjp),
+):
+    _LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
+_LIBRARY.impl("sequence", _differentiable, "Autograd")
 
 
-def _or_zeros(found: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
-    return found[name] if name in found else torch.zeros_like(like)
+# -- the shapes of what they return ---------------------------------------------------------
 
 
-def unaliased(made: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
-    """Copy what shares memory with an argument or an earlier result: an op may return neither."""
-    seen = {t.untyped_storage().data_ptr() for t in given if t.numel()}
-    result = []
-    for t in made:
-        place = t.untyped_storage().data_ptr()
-        fresh = t.contiguous() if not t.numel() or place not in seen else t.clone()
-        seen.add(fresh.untyped_storage().data_ptr())
-        result.append(fresh)
-    return result
+@torch.library.register_fake("cellwright::sequence", lib=_LIBRARY)
+def _(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
+    call = Call(*given)
+    program = plan_of(key).program
+    widths, like = program.widths(), call.inputs[0]
+    outputs = [like.new_empty((*like.shape[:2], widths[v])) for _, v in program.outputs]
+    return outputs + [s.new_empty(s.shape) for s in call.states]
 
 
-def _setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: list) -> None:
-    key, sequences, _states, params, _starts, reset, valid = inputs
-    made = plan_of(key)
-    emitted = len(made.program.outputs)
-    kept = output[emitted : emitted + len(made.adjoint.residuals)]
-    ctx.save_for_backward(*sequences, *params, *kept, *_given(reset, valid))
-    ctx.key = key  # type: ignore[attr-defined]
-    ctx.has = (reset is not None, valid is not None)  # type: ignore[attr-defined]
+@torch.library.register_fake("cellwright::sequence_training", lib=_LIBRARY)
+def _(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
+    call = Call(*given)
+    like = call.inputs[0]
+    steps, batch = like.shape[:2]
+    found = layout(plan_of(key), backend, like)
+    widths = found.forward.widths()
+    made = [like.new_empty((steps, batch, widths[v])) for v in found.emitted]
+    made += [s.new_empty(s.shape) for s in call.states]
+    if chunk:
+        chunks = (steps + chunk - 1) // chunk
+        return made + [s.new_empty((chunks, *s.shape)) for s in call.states]
+    return made + [like.new_empty((steps, batch, widths[v])) for v in found.kept]
 
 
-def _backward(ctx, grads: list[Tensor]):  # noqa: ANN001, ANN202  torch passes its own context
-    made = plan_of(ctx.key)
-    program, kept = made.program, len(made.adjoint.residuals)
-    saved = list(ctx.saved_tensors)
-    inputs, params, residuals = _cut(saved, (len(program.inputs), len(program.params), kept))
-    masks = saved[len(inputs) + len(params) + kept :]
-    reset = masks.pop(0) if ctx.has[0] else None
-    valid = masks.pop(0) if ctx.has[1] else None
-    emitted = len(program.outputs)
-    ct_outputs, ct_states = grads[:emitted], grads[emitted + kept :]
-    results = sequence_vjp(ctx.key, inputs, params, residuals, ct_outputs, ct_states, reset, valid)
-    ct_inputs, ct_begin, ct_params = _cut(results, (len(inputs), len(ct_states), len(params)))
-    ct_starts = results[len(inputs) + len(ct_states) + len(params) :]
-    return None, ct_inputs, ct_begin, ct_params, ct_starts, None, None
+@torch.library.register_fake("cellwright::sequence_vjp", lib=_LIBRARY)
+def _(key: str, backend: str, chunk: int, wanted: bool, *given: Any) -> list[Tensor]:
+    call = Call(*given[:6])
+    likes = [*(call.inputs if wanted else ()), *given[-1], *call.params, *call.starts]
+    return [t.new_empty(t.shape) for t in likes]
 
 
-def _cut(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[list[Tensor]]:
-    """Cut a list into pieces of the given sizes; what is left over is left out."""
+# -- the gradient ---------------------------------------------------------------------------
+
+
+class Passes(NamedTuple):
+    """A training pass and its adjoint, called as those of `runtime.passes` are."""
+
+    training: Callable[..., Kept]
+    adjoint: Callable[..., Gradients]
+
+
+def _training_operator(made: Plan, backend: str, chunk: int, call: Call) -> Kept:
+    results = sequence_training(made.key, backend, chunk, *call)
+    sizes = (len(made.program.outputs), len(call.states), len(results))
+    outputs, final, kept = _cut(results, sizes)
+    return outputs, final, kept
+
+
+def _adjoint_operator(
+    made: Plan, backend: str, chunk: int, wanted: bool, call: Call, *read: Any
+) -> Gradients:
+    results = sequence_vjp(made.key, backend, chunk, wanted, *call, *read)
+    inputs = len(call.inputs)
+    sizes = (inputs if wanted else 0, len(read[-1]), len(call.params), len(call.starts))
+    pieces = _cut(results, sizes)
+    return Gradients(pieces[0] if wanted else [None] * inputs, *pieces[1:])
+
+
+DIRECTLY = Passes(passes.training, passes.adjoint)
+THROUGH_OPERATORS = Passes(_training_operator, _adjoint_operator)
+
+
+class _Sequence(torch.autograd.Function):
+    """A plan whose gradient is its adjoint, and whose gradient's gradient is the reference's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        runs: Passes,
+        made: Plan,
+        backend: str,
+        chunk: int,
+        counts: tuple[int, ...],
+        *tensors: Tensor | None,
+    ) -> Tensors:
+        call = _call(counts, tensors)
+        outputs, final, kept = runs.training(made, backend, chunk, call)
+        again = () if chunk else layout(made, backend, call.inputs[0]).again
+        ctx.save_for_backward(*tensors, *(outputs[at] for at in again), *kept)
+        ctx.runs, ctx.made, ctx.backend, ctx.chunk, ctx.counts = runs, made, backend, chunk, counts
+        return (*outputs, *final)
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Tensor) -> tuple[Tensor | None, ...]:
+        made, counts, saved = ctx.made, ctx.counts, ctx.saved_tensors
+        given = sum(counts) + 2
+        call = _call(counts, saved[:given])
+        if torch.is_grad_enabled():  # create_graph=True: the gradient must have one too
+            return *(None,) * 5, *_through_reference(made, call, cts), None, None
+        wanted = any(ctx.needs_input_grad[5 : 5 + counts[0]])
+        read = saved[given:]
+        emitted = len(made.program.outputs)
+        cotangents = cts[:emitted], cts[emitted:]
+        found = ctx.runs.adjoint(made, ctx.backend, ctx.chunk, wanted, call, read, *cotangents)
+        return *(None,) * 5, *(ct for group in found for ct in group), None, None
+
+
+def _wanted(call: Call) -> bool:
+    return any(t.requires_grad for group in call[:4] for t in group)
+
+
+def _flat(call: Call) -> tuple[Any, ...]:
+    """Return how many tensors of each kind a call has, then all of them and the two masks."""
+    inputs, states, params, starts, reset, valid = call
+    counts = (len(inputs), len(states), len(params), len(starts))
+    return counts, *inputs, *states, *params, *starts, reset, valid
+
+
+def _call(counts: Sequence[int], tensors: Any) -> Call:
+    return Call(*_cut(tensors, counts), *tensors[sum(counts) :][:2])
+
+
+def _cut(tensors: Any, sizes: Sequence[int]) -> list[Any]:
+    """Cut into pieces of the given sizes; what is left over is left out."""
     at, pieces = 0, []
     for size in sizes:
-        pieces.append(list(tensors[at : at + size]))
+        pieces.append(tensors[at : at + size])
         at += size
     return pieces
 
 
-sequence.register_autograd(_backward, setup_context=_setup_context)
+def _through_reference(made: Plan, call: Call, cts: Tensors) -> list[Tensor | None]:
+    """Differentiate the reference's own operations, so that the result can be again."""
+    given = [t for group in call[:4] for t in group]
+    masks = [mask for mask in call[4:] if mask is not None]
+    loop = made.loops[call.reset is not None, call.valid is not None]
+    outputs, final = loop(*given, *masks)
+    wanted = [t for t in given if t.requires_grad]
+    pairs = [(y, ct) for y, ct in zip((*outputs, *final), cts, strict=True) if y.requires_grad]
+    ys, kept = [y for y, _ in pairs], [ct for _, ct in pairs]
+    grads = iter(torch.autograd.grad(ys, wanted, kept, create_graph=True, allow_unused=True))
+    return [next(grads) if t.requires_grad else None for t in given]
 
 
-def traced(
-    made: Plan,
-    inputs: tuple[Tensor, ...],
-    states: tuple[Tensor, ...],
-    params: tuple[Tensor, ...],
-    starts: tuple[Tensor, ...],
-    reset: Tensor | None,
-    valid: Tensor | None,
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Put a plan into the graph that is being traced as one op; returns outputs, final states."""
-    results = sequence(made.key, inputs, states, params, starts, reset, valid)
-    return tuple(results[: len(made.program.outputs)]), tuple(results[-len(states) :])
+# -- how a layer runs -----------------------------------------------------------------------
+
+
+def run_eagerly(made: Plan, backend: str, chunk: int, call: Call) -> tuple[Tensors, Tensors]:
+    """Run a plan with its adjoint as its gradient; returns outputs and final states."""
+    if not (torch.is_grad_enabled() and _wanted(call)):
+        outputs, final = passes.forward(made, backend, call)
+        return tuple(outputs), tuple(final)
+    results = _Sequence.apply(DIRECTLY, made, backend, chunk, *_flat(call))
+    emitted = len(made.program.outputs)
+    return results[:emitted], results[emitted:]
+
+
+def run_traced(made: Plan, backend: str, chunk: int, call: Call) -> tuple[Tensors, Tensors]:
+    """Put a plan into the graph that is being traced, as one op."""
+    results = sequence(made.key, backend, chunk, *call)
+    emitted = len(made.program.outputs)
+    return tuple(results[:emitted]), tuple(results[emitted:])

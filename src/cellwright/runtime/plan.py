@@ -41,14 +41,6 @@ class Plan:
     def adjoint(self) -> Adjoint:
         return vjp(self.program)
 
-    @functools.cache  # noqa: B019  plans live as long as the process: `plan_of` keeps them
-    def forward_with_residuals(self, *, reset: bool = False, lengths: bool = False) -> Run:
-        return _compiled(self.adjoint.forward, "", reset, lengths)
-
-    @functools.cache  # noqa: B019
-    def backward(self, *, reset: bool = False, lengths: bool = False) -> Run:
-        return _compiled(self.adjoint.backward, "", reset, lengths)
-
     def emitting_states(self) -> "Plan":
         """Return the plan that also gives every state after each step."""
         return plan_of(json.dumps({**json.loads(self.key), "emit": "states"}))
@@ -88,10 +80,11 @@ def plan_of(key: str) -> Plan:
 def _loops(program: Program, cell: type[Cell]) -> dict[tuple[bool, bool], Run]:
     doc = cell.__doc__ or ""
     both = (False, True)
-    return {(r, v): _compiled(program, doc, reset=r, lengths=v) for r in both for v in both}
+    return {(r, v): text_of(program, doc, r, v) for r in both for v in both}
 
 
-def _compiled(program: Program, doc: str, reset: bool, lengths: bool) -> Run:
+def text_of(program: Program, doc: str, reset: bool, lengths: bool) -> Run:
+    """Return a program's reference as a function, with or without the two masks."""
     source = reference.emit(program, reset=reset, lengths=lengths, doc=doc)
     name = f"<cellwright {program.name} {abs(hash(source)):x}>"
     # Registered so that a traceback and a debugger can show the emitted lines.

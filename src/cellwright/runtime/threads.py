@@ -9,13 +9,16 @@ goes to a pool of Python threads; ctypes lets go of the interpreter while it run
 import ctypes
 import functools
 import os
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from cellwright.runtime.native import Code
+from cellwright.targets.llvm.share import GATE, YIELD
 
 FIRST_PROCESS = os.getpid()
 
@@ -28,32 +31,69 @@ def divided(rows: int, threads: int) -> list[int]:
 
 def share(
     code: Code,
-    pointers: Sequence[int | None],
+    pointers: Sequence[int],
     numbers: Sequence[int],
     edges: Sequence[int],
     chunk: int,
 ) -> None:
     """Run a loop on every range of rows between edges, `chunk` rows at a time."""
-    first = (ctypes.c_void_p * len(pointers))(*pointers)
-    second = (ctypes.c_int64 * len(numbers))(*numbers)
-    third = (ctypes.c_int64 * len(edges))(*edges)
     parts = len(edges) - 1
-    data = (ctypes.c_int64 * 6)(
-        ctypes.addressof(first), ctypes.addressof(second), ctypes.addressof(third), parts, chunk, 0
-    )
-    place = ctypes.addressof(data)
+    block, place = _block(pointers, numbers, edges, parts, chunk, 0, 0)
     if parts == 1:
         code.share(place)
         return
     team = _team() if os.getpid() == FIRST_PROCESS else None
     if team is not None:
-        team(code.share_address, place, parts, 0)
+        team.parallel(code.share_address, place, parts, 0)
         return
     pool = _pool(os.getpid(), parts - 1)
     waiting = [pool.submit(code.share, place) for _ in range(parts - 1)]
     code.share(place)
     for future in waiting:
         future.result()
+    del block
+
+
+def share_units(
+    code: Code, pointers: Sequence[int], numbers: Sequence[int], rows: int, count: int
+) -> None:
+    """Run a loop on all rows, its units divided among `count` threads that wait for each other."""
+    team = _team()
+    assert team is not None, "asked of `can_share_units`"
+    gate = array("q", [0] * GATE)
+    gate[YIELD] = team.offer
+    rest = team.count, gate.buffer_info()[0]
+    block, place = _block(pointers, numbers, (0, rows), 1, max(1, rows), *rest)
+    team.parallel(code.share_address, place, count, 0)
+    del block
+
+
+def _block(
+    pointers: Sequence[int],
+    numbers: Sequence[int],
+    edges: Sequence[int],
+    parts: int,
+    chunk: int,
+    team: int,
+    gate: int,
+) -> tuple[array, int]:
+    """Lay out what `targets.llvm.share` reads; returns what holds it, and where its fields begin.
+
+    It is one array, since each costs a microsecond.
+    """
+    own = (0, 0, 0, parts, chunk, 0, team, gate)  # in the order of `share.FIELDS`
+    block = array("q", (*pointers, *numbers, *edges, *own))
+    first, size = block.buffer_info()[0], block.itemsize
+    at = len(block) - len(own)
+    block[at] = first
+    block[at + 1] = first + len(pointers) * size
+    block[at + 2] = first + (len(pointers) + len(numbers)) * size
+    return block, first + at * size
+
+
+def can_share_units() -> bool:
+    """Say whether threads may wait for each other: a pool might not run all of them at once."""
+    return os.getpid() == FIRST_PROCESS and _team() is not None
 
 
 def describe() -> str:
@@ -61,9 +101,18 @@ def describe() -> str:
     return "torch's OpenMP threads" if _team() is not None else "a pool of Python threads"
 
 
+@dataclass(frozen=True)
+class _Team:
+    """OpenMP's entry for a parallel region, and where its count of threads and a yield lie."""
+
+    parallel: Callable[..., None]
+    count: int
+    offer: int
+
+
 @functools.cache
-def _team() -> Callable[..., None] | None:
-    """Return GNU OpenMP's entry for a parallel region, from the library that torch runs on."""
+def _team() -> _Team | None:
+    """Return the OpenMP library that torch runs on, by GNU's names, which LLVM's has too."""
     folder = Path(torch.__file__).parent
     places = [*folder.glob("lib/lib*omp*.so*"), *folder.parent.glob("torch.libs/lib*omp*.so*")]
     loaded = Path("/proc/self/maps")
@@ -72,12 +121,14 @@ def _team() -> Callable[..., None] | None:
         if place.name not in mapped:  # a second OpenMP library would bring threads of its own
             continue
         try:
-            entry = ctypes.CDLL(str(place)).GOMP_parallel
+            library = ctypes.CDLL(str(place))
+            entry, count = library.GOMP_parallel, library.omp_get_num_threads
+            offer = ctypes.CDLL(None).sched_yield
         except (OSError, AttributeError):
             continue
         entry.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         entry.restype = None
-        return entry
+        return _Team(entry, *(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in (count, offer)))
     return None
 
 

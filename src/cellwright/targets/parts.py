@@ -10,8 +10,11 @@ from cellwright.targets.torch_text import TorchLines
 
 
 def emit_once(program: Program, wanted: Sequence[str]) -> str:
-    """Return `once(params...)`, which gives the wanted values of the parameters alone."""
-    given = [p.name for p in program.params]
+    """Return `once(params...)`, which gives the wanted values of the parameters alone.
+
+    Where there are none, it takes a tensor whose dtype and device new ones take.
+    """
+    given = [p.name for p in (program.params or program.states[:1])]
     return _function(program, "once", given, wanted, program.once, ())
 
 

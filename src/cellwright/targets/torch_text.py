@@ -72,10 +72,19 @@ class TorchLines:
         self.widths = program.widths()
         self.instrs = {i.name: i for i in program.instrs}
         self.count = uses(program)
+        self.named = set(program.names.values())
+        self.matrix_rows = {p.name: p.rows for p in program.params}
+        self.readers: dict[str, list[Instr]] = {}
+        for instr in program.instrs:
+            for arg in dict.fromkeys(instr.args):
+                self.readers.setdefault(arg, []).append(instr)
+        products = (i.name for i in program.instrs if i.op in PRODUCTS)
+        self.order = {name: k for k, name in enumerate(products)}
         self.phase_of = _phases(program)
         self.rank = _ranks(program, self.phase_of, self.widths)
         self.expr: dict[str, tuple[str, int]] = {}  # value -> text and strength where it is read
         self.taken = set(self.widths) | RESERVED
+        self.last: dict[str, int] = {}  # the number of a name's latest variant
         self.helpers: set[str] = set()
         self.phase = "once"
         self.prelude: list[str] = []  # lines just before the loop
@@ -89,11 +98,12 @@ class TorchLines:
         return f"{name}_" if name in RESERVED or keyword.iskeyword(name) else name
 
     def unique(self, wanted: str) -> str:
-        name, n = wanted, 1
+        name, n = wanted, self.last.get(wanted, 1)
         while name in self.taken:
             n += 1
             name = f"{wanted}{n}"
         self.taken.add(name)
+        self.last[wanted] = n
         return name
 
     def read(self, name: str, strength: int = COMPARE) -> str:
@@ -182,9 +192,8 @@ class TorchLines:
 
     def rows_of(self, matrix: str) -> int:
         """Count the rows of a matrix, also of one that the adjoint computes."""
-        for p in self.program.params:
-            if p.name == matrix:
-                return p.rows
+        if matrix in self.matrix_rows:
+            return self.matrix_rows[matrix]
         instr = self.instrs[matrix]
         if instr.op is Low.OUTER:
             return self.widths[instr.args[0]]
@@ -230,15 +239,16 @@ class TorchLines:
         made: list[str] = []
         cut: set[str] = set()
         here = {i.name for i in instrs}
+        families = self.families(instrs)
         for instr in instrs:
             if instr.name in cut:
                 continue
-            family = self.family(instr, instrs)
+            family = families.get(instr.args[0]) if instr.op is Low.SLICE else None
             if family:
                 cut.update(i.name for i in family)
                 made.append(self.unpack(family))
                 continue
-            if instr.op in PRODUCTS and self.waits(instr, instrs):
+            if instr.op in PRODUCTS and self.waits(instr):
                 continue
             fused = self.fused(instr, here)
             text, strength = (fused, ATOM) if fused else self.text(instr)
@@ -250,23 +260,25 @@ class TorchLines:
 
     def folds(self, instr: Instr, text: str, here: set[str]) -> bool:
         """Tell whether a value is small and read once, in its own phase: it needs no name."""
-        once = self.count[instr.name] == 1 and instr.name not in self.program.names.values()
-        readers = [i for i in self.program.instrs if instr.name in i.args]
+        once = self.count[instr.name] == 1 and instr.name not in self.named
+        readers = self.readers.get(instr.name, [])
         local = len(readers) == 1 and readers[0].name in here
         plain = local and readers[0].op not in (Low.SLICE, Low.PRODUCT, Low.PRODUCT_T)
         return once and plain and instr.op in POINT and len(text) <= LONGEST
 
-    def waits(self, instr: Instr, instrs: tuple[Instr, ...]) -> bool:
-        """Tell whether a product can be fused with the one addition that reads it."""
+    def waits(self, instr: Instr) -> bool:
+        """Tell whether a product of the body can be fused with the one addition that reads it."""
         if self.phase != "body" or self.count[instr.name] != 1 or len(instr.args) == 3:
             return False
-        reader = next((i for i in instrs if instr.name in i.args), None)
-        if reader is None or reader.op is not Op.ADD or instr.name in self.program.names.values():
+        reader = next(
+            (i for i in self.readers.get(instr.name, ()) if self.phase_of[i.name] == "body"), None
+        )
+        if reader is None or reader.op is not Op.ADD or instr.name in self.named:
             return False
         other = next((a for a in reader.args if a != instr.name), instr.name)
-        order = [i.name for i in instrs if i.op in PRODUCTS]
-        both = other in order  # of two products, the later one takes up the earlier
-        late = both and order.index(other) < order.index(instr.name)
+        # Of two products in the body, the later one takes up the earlier.
+        both = other in self.order and self.phase_of[other] == "body"
+        late = both and self.order[other] < self.order[instr.name]
         return self.widths[other] == instr.width and (late or not both)
 
     def fused(self, instr: Instr, here: set[str]) -> str | None:
@@ -276,23 +288,23 @@ class TorchLines:
             made = self.instrs.get(product)
             if made is None or product not in here or made.op not in PRODUCTS:
                 continue
-            if self.waits(made, self.program.body):
+            if self.waits(made):
                 return self.product(made, self.read(other))
         return None
 
-    def family(self, instr: Instr, instrs: tuple[Instr, ...]) -> list[Instr]:
-        """Find the slices that together tile the value that a slice is cut from."""
-        if instr.op is not Low.SLICE:
-            return []
-        source = instr.args[0]
-        parts = {i.rows: i for i in instrs if i.op is Low.SLICE and i.args == (source,)}
-        tiles, at = [], 0
-        for rows in sorted(parts):
-            if rows[0] != at:
-                return []
-            tiles.append(parts[rows])
-            at = rows[1]
-        return tiles if len(tiles) > 1 and at == self.widths[source] else []
+    def families(self, instrs: tuple[Instr, ...]) -> dict[str, list[Instr]]:
+        """Find the values that slices together tile, each with these slices in order."""
+        cuts: dict[str, dict[tuple[int, int], Instr]] = {}
+        for instr in instrs:
+            if instr.op is Low.SLICE:
+                cuts.setdefault(instr.args[0], {})[instr.rows] = instr
+        found = {}
+        for source, parts in cuts.items():
+            edges = [0, *(stop for _, stop in sorted(parts))]
+            touching = all(a == b for (a, _), b in zip(sorted(parts), edges, strict=False))
+            if touching and len(parts) > 1 and edges[-1] == self.widths[source]:
+                found[source] = [parts[rows] for rows in sorted(parts)]
+        return found
 
     def unpack(self, family: list[Instr]) -> str:
         names = ", ".join(self.var(i.name) for i in family)

@@ -13,7 +13,7 @@ right is known by construction, so a model's memory can be measured exactly, by 
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from typing import Any, Final
 
@@ -35,6 +35,15 @@ __all__ = [
 # In training, three sentences of four draw their distractors from 0 up to one of these only:
 # memory is learnt on short distances first.
 _SHORT: Final = (1, 1, 4)
+
+
+_BOUNDS: Final = {
+    "sentences": (1, 10**7),
+    "valid": (1, 10**6),
+    "test": (1, 10**6),
+    "max_distractors": (0, 40),
+    "seed": (-(2**63), 2**63),
+}
 
 
 class AgreementError(CellwrightError):
@@ -60,15 +69,14 @@ class AgreementConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("sentences", "valid", "test"):
-            if getattr(self, name) < 1:
-                raise AgreementError(f"agreement: {name} must be 1 or more")
-        if not 0 <= self.max_distractors <= 40:
-            raise AgreementError(
-                f"agreement: max_distractors must be 0 to 40, got {self.max_distractors}"
-            )
-        if not 0.0 <= self.held_out <= 0.5:
-            raise AgreementError(f"agreement: held_out must be 0 to 0.5, got {self.held_out}")
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise AgreementError(
+                    f"agreement: {name} must be {least} to {most}, got {value!r:.40}"
+                )
+        if type(self.held_out) not in (int, float) or not 0.0 <= self.held_out <= 0.5:
+            raise AgreementError(f"agreement: held_out must be 0 to 0.5, got {self.held_out!r:.40}")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a JSON object."""
@@ -105,12 +113,10 @@ def generate(config: AgreementConfig) -> AgreementCorpus:
     held_out = _hold_out(config)
     taken: set[str] = set()
     test = _distinct(_test_sentences(config, held_out), config.test, taken)
-    before = _training_sentences(config, "before", held_out)
-    probes = tuple(replace(probe, before=next(before).words) for probe in test)
     valid = _distinct(_training_sentences(config, "valid", held_out), config.valid, taken)
     train = _unseen(_training_sentences(config, "train", held_out), config.sentences, taken)
     return AgreementCorpus(
-        config, tuple(p.text for p in train), tuple(p.text for p in valid), probes
+        config, tuple(p.text for p in train), tuple(p.text for p in valid), tuple(test)
     )
 
 

@@ -43,15 +43,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Probe:
-    """A sentence as words, its full stop included, with the targets in it.
-
-    `before` is a sentence to read first, on a line of its own: a model trained on running text has
-    never met a sentence without one, and judged from an empty state it may fail for that alone.
-    """
+    """A sentence as words, its full stop included, with the targets in it."""
 
     words: tuple[str, ...]
     targets: tuple[Target, ...]
-    before: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

@@ -10,8 +10,9 @@ DISTANCES: Final = ((1, 5), (6, 10), (11, 20), (21, 40), (41, None))
 
 LogProbabilities = Callable[[Sequence[Probe]], Sequence[Sequence[Sequence[float]]]]
 """What a model answers for sentences: for each probe and each of its targets, one number for each
-of `target.candidates`, in that order: log p(candidate | `probe.before`, a line end, and the words
-of the sentence before the target)."""
+of `target.candidates`, in that order: log p(candidate | the words of the sentence before the
+target). What the model has read before that sentence is the caller's to choose, the same for all;
+a model of running text has never met a sentence without one before it, on a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,16 @@ class AgreementScore:
         """One tally for each kind of dependency."""
         return {kind: self.tally(lambda t, kind=kind: t.kind == kind) for kind in KINDS}
 
+    def held_out(self) -> dict[str, Tally]:
+        """The answers whose pair of words stands in the test only: "all", then by kind.
+
+        Gender pairs are kept back with the verb that asks for them.
+        """
+        picked = {"all": self.tally(lambda t: t.held_out)}
+        for kind in KINDS:
+            picked[kind] = self.tally(lambda t, kind=kind: t.held_out and t.kind == kind)
+        return picked
+
     def to_dict(self) -> dict[str, Any]:
         """All tables as one JSON object."""
         return {
@@ -120,7 +131,7 @@ class AgreementScore:
                 "none": self.tally(lambda t: t.attractors == 0).to_dict(),
                 "some": self.tally(lambda t: t.attractors > 0).to_dict(),
             },
-            "held_out": self.tally(lambda t: t.held_out).to_dict(),
+            "held_out": self.held_out()["all"].to_dict(),
         }
 
 

@@ -8,7 +8,6 @@ from cellwright.language.errors import UnsupportedOp
 from cellwright.language.ops import Op
 from cellwright.targets.llvm.ir import Function
 from cellwright.targets.llvm.micro import Machine
-from cellwright.targets.llvm.needs import STATISTICS
 from cellwright.targets.llvm.vector import POINT, Vectors
 
 
@@ -27,6 +26,8 @@ class Addresses(Protocol):
     def memory(self, name: str, row: str) -> str: ...
 
     def get(self, base: str, u: str, mask: str | None) -> str: ...
+
+    def statistics(self, norm: str, row: str) -> str: ...
 
     def part(self, concat: Instr, offset: int) -> tuple[str, int]: ...
 
@@ -51,10 +52,31 @@ class Block:
         self.memo: dict[tuple[str, int], str] = {}
 
     def value(self, name: str, offset: int) -> str:
-        key = (name, offset)
-        if key not in self.memo:
-            self.memo[key] = self._value(name, offset)
-        return self.memo[key]
+        stack = [(name, offset)]
+        while stack:  # a chain of equations may be longer than Python's own stack
+            top = stack[-1]
+            reads = [] if top in self.memo else self._reads(*top)
+            missing = [key for key in reads if key not in self.memo]
+            if missing:
+                stack += reversed(missing)
+                continue
+            stack.pop()
+            if top not in self.memo:
+                self.memo[top] = self._value(*top)
+        return self.memo[name, offset]
+
+    def _reads(self, name: str, offset: int) -> list[tuple[str, int]]:
+        """List what a value is computed from here: nothing where it is loaded."""
+        w = self.w
+        if w.width[name] == SCALAR or w.home[name] != "body" or name in w.ready:
+            return []
+        instr = w.made[name]
+        if instr.op is Low.SLICE:
+            return [(instr.args[0], offset + instr.rows[0])]
+        if instr.op is Op.CONCAT:
+            return [w.part(instr, offset)]
+        first = 2 if instr.op in PRODUCTS else 0  # a product's bias; its vector is in memory
+        return [(arg, offset) for arg in instr.args[first:]]
 
     def _loaded(self, base: str, offset: int) -> str:
         return self.w.get(base, self.w.f.add(self.u, str(offset)), self.mask)
@@ -97,9 +119,7 @@ class Block:
 
     def _norm(self, instr: Instr, offset: int) -> str:
         w, v = self.w, self.w.v
-        base = w.f.at(
-            w.m.dtype, w.pointer["statistics", instr.name], w.f.mul(self.row, str(STATISTICS))
-        )
+        base = w.statistics(instr.name, self.row)
 
         def number(k: int) -> str:
             return v.splat(w.f.load(w.m.dtype, w.f.at(w.m.dtype, base, str(k))))

@@ -9,15 +9,17 @@ registers.
 from collections.abc import Callable
 
 from cellwright.compiler import Program
+from cellwright.targets.llvm.direct import direct
 from cellwright.targets.llvm.micro import Machine, product
 from cellwright.targets.llvm.needs import Kernel, Root, rows_read
 from cellwright.targets.llvm.norms import statistics
+from cellwright.targets.llvm.share import meeting
 from cellwright.targets.llvm.units import Units
 
 
-def emit(program: Program, machine: Machine) -> Kernel:
-    """Return the loop of a program for a machine."""
-    return _Loop(program, machine).kernel()
+def emit(program: Program, machine: Machine, *, direct: bool = False) -> Kernel:
+    """Return the loop of a program for a machine; `direct`: its weights are not packed."""
+    return _Loop(program, machine, direct).kernel()
 
 
 class _Loop(Units):
@@ -33,18 +35,23 @@ class _Loop(Units):
         place = len(f.lines)
         f.lines.append("")  # the tile and the weights, which are known at the end
         first_weight = len(self.pointer)
-        self.begin()
+        self.rows_of_a_group()
+        with self.alone():
+            self.begin()
+        self.meet()
         steps = self.number["size", "steps"]
         with f.loop("0", steps) as loop:
             t = loop.counter
             self.t = f.sub(f.sub(steps, "1"), t) if p.reverse else t
             self.now, self.then = self.buffers(t, "even", "odd"), self.buffers(t, "odd", "even")
             self.step()
-        self.end(self.buffers(steps, "even", "odd"))
+        with self.alone():
+            self.end(self.buffers(steps, "even", "odd"))
         f.lines[place : place + 1] = self.tile_and_weights(first_weight)
         kernels = "".join(product(slots, rows, self.m) for slots, rows in sorted(self.kernels))
         pointers = (*self.pointer, *(("weight", str(k)) for k in range(len(self.packings))))
-        text = self.v.declarations() + kernels + f.text()
+        kernels += "".join(direct(k, units, self.m) for k, units in sorted(self.straight))
+        text = self.v.declarations() + meeting(self.m.pause) + kernels + f.text()
         return Kernel(text, pointers, tuple(self.number), tuple(self.packings), self.emitted, p)
 
     def buffers(self, step: str, even: str, odd: str) -> dict[str, str]:
@@ -73,10 +80,20 @@ class _Loop(Units):
                 source = self.row_of(last[c.name], c.width, row)
                 self.copy(c.width, source, self.dense("final", c.name, row))
 
+    def rows_of_a_group(self) -> None:
+        """Divide the rows evenly among tiles: a tile of few rows leaves registers unused."""
+        f, most = self.f, self.m.rows
+        rows = f.sub("%row1", "%row0")
+        count = f.op(f"udiv i64 {f.add(rows, str(most - 1))}, {most}")
+        some = f.op(f"select i1 {f.op(f'icmp eq i64 {count}, 0')}, i64 1, i64 {count}")
+        f.do(f"%group = udiv i64 {f.add(rows, f.sub(some, '1'))}, {some}")
+
     def tile_and_weights(self, first: int) -> list[str]:
         """Write what stands at the function's head: the tile, and the packed weights' addresses."""
         size = self.tile_slots * self.m.rows * self.m.lanes
         lines = [f"  %tile = alloca {self.m.dtype}, i64 {size}, align 64"]
+        lines += ["  %mine = alloca i64", "  store i64 0, ptr %mine"]
+        lines.append("  %shared = icmp sgt i64 %parts, 1")
         for k in range(len(self.packings)):
             lines.append(f"  %wp{k} = getelementptr inbounds ptr, ptr %pointers, i64 {first + k}")
             lines.append(f"  %w{k} = load ptr, ptr %wp{k}")
@@ -87,7 +104,29 @@ class _Loop(Units):
         self.ready = set()
         if not p.reverse:
             with f.when(self.has["reset"]):
-                self.each_row("reset", True, self.restart)
+                with self.alone():
+                    self.each_row("reset", True, self.restart)
+                self.meet()
+        with self.alone():
+            self.keep_states()
+        for k in range(len(p.stages)):
+            self.stage(k)
+        if not p.stages:  # nothing depends on the states: they take what was computed before
+            self.unit_loops([Root(c.next, 0, "next", c.name) for c in p.states])
+            self.meet()
+        with f.when(self.has["valid"]):
+            with self.alone():
+                self.each_row("valid", False, self.hold)
+            self.meet()
+        if p.reverse:
+            with f.when(self.has["reset"]):
+                with self.alone():
+                    self.each_row("reset", True, self.collect)
+                self.meet()
+
+    def keep_states(self) -> None:
+        """Write the states that the caller wants as the step reads them."""
+        f = self.f
         for name in self.emitted:
             if self.home[name] == "state":  # as it is read by the step
                 with f.loop("%row0", "%row1") as rows:
@@ -96,15 +135,6 @@ class _Loop(Units):
                         self.memory(name, rows.counter),
                         self.out(name, rows.counter),
                     )
-        for k in range(len(p.stages)):
-            self.stage(k)
-        if not p.stages:  # nothing depends on the states: they take what was computed before
-            self.unit_loops([Root(c.next, 0, "next", c.name) for c in p.states])
-        with f.when(self.has["valid"]):
-            self.each_row("valid", False, self.hold)
-        if p.reverse:
-            with f.when(self.has["reset"]):
-                self.each_row("reset", True, self.collect)
 
     def each_row(self, mask: str, wanted: bool, write: Callable[[str], None]) -> None:
         """Write something for the rows whose mask is set, or not set, at this step."""
@@ -154,6 +184,7 @@ class _Loop(Units):
                 if v in here and (v in read or v in products)
             ]
             self.unit_loops([Root(v, 0, "memory", v) for v in early])
+            self.meet()
             for norm in stage.norms:
                 statistics(self, norm)
         roots = [
@@ -166,3 +197,4 @@ class _Loop(Units):
             if c.next in here or (last and self.home[c.next] != "body"):
                 roots.append(Root(c.next, 0, "next", c.name))
         self.unit_loops(roots)
+        self.meet()

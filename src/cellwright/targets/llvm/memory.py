@@ -1,17 +1,20 @@
 """Memory: where a compiled loop finds and puts the values of a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from cellwright.compiler import Program
 from cellwright.compiler.program import NORMS, SCALAR
 from cellwright.targets.llvm.ir import Function
 from cellwright.targets.llvm.micro import Machine
 from cellwright.targets.llvm.needs import (
+    STATISTICS,
     emitted_values,
     homes_of,
     scratch_values,
     values_read,
 )
+from cellwright.targets.llvm.share import LOOP
 from cellwright.targets.llvm.vector import Vectors
 
 
@@ -26,9 +29,7 @@ class Memory:
         self.home = homes_of(program)
         self.emitted = emitted_values(program, self.home, self.width)
         self.scratch = tuple(v for v in scratch_values(program, self.home) if v not in self.emitted)
-        self.f = Function(
-            "loop", [("ptr", "pointers"), ("ptr", "numbers"), ("i64", "row0"), ("i64", "row1")]
-        )
+        self.f = Function("loop", LOOP)
         self.v = Vectors(self.f, machine.lanes, machine.dtype)
         self.pointer: dict[tuple[str, str], str] = {}
         self.number: dict[tuple[str, str], str] = {}
@@ -72,6 +73,17 @@ class Memory:
         self.parameter("size", "steps")
         self.parameter("size", "batch")
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Write what one thread does for all that share the units."""
+        with self.f.when(self.f.op("icmp eq i64 %part, 0")):
+            yield
+
+    def meet(self) -> None:
+        """Write a wait for the others: they read what this thread has written so far."""
+        with self.f.when("%shared"):
+            self.f.do("call void @meet(ptr %gate, ptr %mine, i64 %parts)")
+
     def padded(self, width: int) -> int:
         return -(-width // self.m.lanes) * self.m.lanes
 
@@ -81,6 +93,12 @@ class Memory:
 
     def own(self, kind: str, name: str, row: str) -> str:
         return self.row_of(self.pointer[kind, name], self.width[name], row)
+
+    def statistics(self, norm: str, row: str) -> str:
+        """Where a norm keeps what it knows of a row; threads that share the units have each one."""
+        at = self.f.add(row, self.f.mul("%part", self.number["size", "batch"]))
+        at = self.f.mul(at, str(STATISTICS))
+        return self.f.at(self.m.dtype, self.pointer["statistics", norm], at)
 
     def dense(self, kind: str, name: str, row: str) -> str:
         """Row of a caller's matrix [B, width]."""
@@ -123,8 +141,7 @@ class Memory:
 
     def tail(self, width: int) -> str | None:
         rest = width % self.m.lanes
-        bits = [f"i1 {'true' if k < rest else 'false'}" for k in range(self.m.lanes)]
-        return f"<{', '.join(bits)}>" if rest else None
+        return self.v.first_lanes(rest) if rest else None
 
     def blocks(self, width: int, write: Callable[[str, str | None], None]) -> None:
         """Write something for every vector of a row."""

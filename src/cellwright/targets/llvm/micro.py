@@ -1,5 +1,6 @@
 """Micro kernels: small matrix products whose results stay in registers."""
 
+import functools
 from dataclasses import dataclass
 
 from cellwright.targets.llvm.ir import Function
@@ -13,13 +14,15 @@ CHAINS = 10  # independent sums that keep two multiply-adders of four cycles bus
 class Machine:
     """What code is written for: lanes of a vector, its type, and the tile that fits its registers.
 
-    A tile is `rows` rows of the left matrix by `vectors` vectors of the right one.
+    A tile is `rows` rows of the left matrix by `vectors` vectors of the right one. `pause` is the
+    call that a thread makes between two looks at a gate.
     """
 
     lanes: int
     dtype: str
     rows: int
     vectors: int
+    pause: str = ""
 
 
 def product_name(vectors: int, rows: int) -> str:
@@ -27,6 +30,7 @@ def product_name(vectors: int, rows: int) -> str:
     return f"product_{vectors}x{rows}"
 
 
+@functools.cache
 def product(vectors: int, rows: int, m: Machine) -> str:
     """Write the kernel `tile[s][r] = sum over k of a[r][k] * w[k][s]`.
 

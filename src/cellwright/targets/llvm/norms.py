@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from cellwright.compiler import Instr, Low
 from cellwright.targets.llvm.memory import Memory
-from cellwright.targets.llvm.needs import STATISTICS
 
 
 def statistics(mem: Memory, norm: Instr) -> None:
@@ -39,9 +38,7 @@ def statistics(mem: Memory, norm: Instr) -> None:
                 return [c, v.mul(c, normal)]  # c is zero past the row's end
 
             numbers += [v.splat(_scaled(mem, s, 1.0 / width)) for s in _sums(mem, width, 2, inner)]
-        store = f.at(
-            m.dtype, mem.pointer["statistics", norm.name], f.mul(rows.counter, str(STATISTICS))
-        )
+        store = mem.statistics(norm.name, rows.counter)
         for k, number in enumerate(numbers):
             one = f.op(f"extractelement {v.type} {number}, i32 0")
             f.do(f"store {m.dtype} {one}, ptr {f.at(m.dtype, store, str(k))}")

@@ -2,6 +2,7 @@
 
 from cellwright.targets.llvm.ir import Function
 from cellwright.targets.llvm.micro import Machine
+from cellwright.targets.llvm.share import LOOP
 from cellwright.targets.llvm.vector import Vectors
 
 DEPTH = 256  # rows of the two sequences taken at a time, so that both parts stay in the cache
@@ -15,8 +16,7 @@ def emit(m: Machine) -> str:
     out[i][j] = sum over k of left[k][i] * right[k][j], for i from row0 to row1; left and right are
     [depth][*] with their strides, out is [*][width], dense.
     """
-    args = [("ptr", "pointers"), ("ptr", "numbers"), ("i64", "row0"), ("i64", "row1")]
-    f = Function("loop", args)
+    f = Function("loop", LOOP)
     v = Vectors(f, m.lanes, m.dtype)
     value = {n: f.load("ptr", f.at("ptr", "%pointers", str(k))) for k, n in enumerate(POINTERS)}
     value |= {n: f.load("i64", f.at("i64", "%numbers", str(k))) for k, n in enumerate(NUMBERS)}
@@ -28,7 +28,7 @@ def emit(m: Machine) -> str:
         with f.loop("0", whole, str(panel)) as columns:
             _rows(f, m, value, begin, end, columns.counter, "", m.vectors)
         with f.loop(whole, value["width"], str(m.lanes)) as columns:
-            mask = _mask(f, m, columns.counter, value["width"])
+            mask = mask_below(f, m, columns.counter, value["width"])
             _rows(f, m, value, begin, end, columns.counter, mask, 1)
     sizes = [(s, r) for s in {m.vectors, 1} for r in range(1, m.rows + 1)]
     tiles = "".join(_tile(s, r, m, masked=s == 1) for s, r in sorted(sizes))
@@ -37,7 +37,7 @@ def emit(m: Machine) -> str:
     return v.declarations() + tiles + f.text()
 
 
-def _mask(f: Function, m: Machine, at: str, width: str) -> str:
+def mask_below(f: Function, m: Machine, at: str, width: str) -> str:
     """Write the mask of the lanes that lie below the width."""
     left = f.op(f"trunc i64 {f.sub(width, at)} to i32")
     one = f.op(f"insertelement <{m.lanes} x i32> poison, i32 {left}, i32 0")

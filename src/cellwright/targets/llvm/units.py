@@ -6,6 +6,7 @@ from cellwright.compiler import Instr, Low, Program
 from cellwright.compiler.program import NORMS, PRODUCTS, SCALAR
 from cellwright.language.ops import Op
 from cellwright.targets.llvm.block import Block
+from cellwright.targets.llvm.direct import direct_name
 from cellwright.targets.llvm.memory import Memory
 from cellwright.targets.llvm.micro import Machine, product_name
 from cellwright.targets.llvm.needs import Packing, Root
@@ -14,8 +15,10 @@ from cellwright.targets.llvm.needs import Packing, Root
 class Units(Memory):
     """Writes the loops over units of one stage; base of what writes the loop over time."""
 
-    def __init__(self, program: Program, machine: Machine) -> None:
+    def __init__(self, program: Program, machine: Machine, direct: bool = False) -> None:
         super().__init__(program, machine)
+        self.direct = direct
+        self.straight: set[tuple[int, int]] = set()  # depths and units of the direct products
         self.packings: list[Packing] = []
         self.kernels: set[tuple[int, int]] = set()  # vectors and rows of the products called
         self.tile_slots = 1
@@ -35,29 +38,29 @@ class Units(Memory):
 
     def cuts(self, value: str, width: int) -> list[tuple[int, int]]:
         """Split a value's units where a concatenation in its expression goes on to another part."""
-        points = {0, width}
-
-        def walk(name: str, low: int, high: int, shift: int) -> None:
+        points, seen = {0, width}, set()
+        stack = [(value, 0, width, 0)]
+        while stack:  # paths through an expression may be many more than its values
+            part = stack.pop()
+            name, low, high, shift = part
             instr = self.made.get(name)
-            if instr is None or self.home[name] != "body" or name in self.ready:
-                return
+            if part in seen or instr is None or self.home[name] != "body" or name in self.ready:
+                continue
+            seen.add(part)
             if instr.op is Op.CONCAT:
                 at = 0
                 for arg in instr.args:
                     first, last = max(low, at), min(high, at + self.width[arg])
                     if first < last:
                         points.update((first - shift, last - shift))
-                        walk(arg, first - at, last - at, shift - at)
+                        stack.append((arg, first - at, last - at, shift - at))
                     at += self.width[arg]
             elif instr.op is Low.SLICE:
                 start = instr.rows[0]
-                walk(instr.args[0], low + start, high + start, shift + start)
+                stack.append((instr.args[0], low + start, high + start, shift + start))
             elif instr.op not in PRODUCTS and instr.op not in NORMS:
-                for arg in instr.args:
-                    if self.width[arg] != SCALAR:
-                        walk(arg, low, high, shift)
-
-        walk(value, 0, width, 0)
+                vectors = [arg for arg in instr.args if self.width[arg] != SCALAR]
+                stack += [(arg, low, high, shift) for arg in vectors]
         ordered = sorted(points)
         return list(itertools.pairwise(ordered))
 
@@ -74,7 +77,8 @@ class Units(Memory):
         whole = width // (vectors * lanes)
         rest = -(-(width - whole * vectors * lanes) // lanes)
         if whole:
-            with f.loop("0", str(whole)) as blocks:
+            low, high = self.share(whole)
+            with f.loop(low, high) as blocks:
                 u = f.mul(blocks.counter, str(vectors * lanes))
                 at = {
                     n: f.mul(
@@ -83,15 +87,25 @@ class Units(Memory):
                     )
                     for n, k in numbers.items()
                 }
-                self.block(roots, u, [None] * vectors, wanted, numbers, at)
-        for j in range(rest):
-            first = whole * vectors * lanes + j * lanes
-            mask = self.tail(width) if first + lanes > width else None
-            at = {
-                n: str((whole * vectors + j) * lanes * self.packings[k].depth * len(wanted[n]))
-                for n, k in numbers.items()
-            }
-            self.block(roots, str(first), [mask], wanted, numbers, at)
+                self.block(roots, u, [lanes] * vectors, wanted, numbers, at)
+        if not rest:
+            return
+        with self.alone():  # of whole blocks the first part has the fewest
+            for j in range(rest):
+                first = whole * vectors * lanes + j * lanes
+                at = {
+                    n: str((whole * vectors + j) * lanes * self.packings[k].depth * len(wanted[n]))
+                    for n, k in numbers.items()
+                }
+                count = min(lanes, width - first)
+                self.block(roots, str(first), [count], wanted, numbers, at)
+
+    def share(self, blocks: int) -> tuple[str, str]:
+        """Say which of a number of blocks are this part's."""
+        low = self.f.mul(str(blocks), "%part")
+        ends = low, self.f.add(low, str(blocks))
+        low, high = (self.f.op(f"udiv i64 {end}, %parts") for end in ends)
+        return low, high
 
     def wanted(self, roots: list[Root]) -> dict[str, list[int]]:
         """Find which products the roots read in this stage, and at which offsets."""
@@ -144,13 +158,17 @@ class Units(Memory):
         self,
         roots: list[Root],
         u: str,
-        masks: list[str | None],
+        counts: list[int],
         wanted: dict[str, list[int]],
         numbers: dict[str, int],
         at: dict[str, str],
     ) -> None:
-        """Write the work on one block of units: products for groups of rows, then the equations."""
+        """Write the work on one block of units: products for groups of rows, then the equations.
+
+        `counts` says how many units each vector of the block has.
+        """
         f = self.f
+        masks = [None if n == self.m.lanes else self.v.first_lanes(n) for n in counts]
         if not wanted:
             with f.loop("%row0", "%row1") as rows:
                 self.equations(roots, u, masks, rows.counter, None, {})
@@ -162,9 +180,14 @@ class Units(Memory):
                 for j in range(vectors):
                     slot[name, offset, j] = len(slot)
         self.tile_slots = max(self.tile_slots, len(slot))
-        step = str(self.m.rows)
-        with f.loop("%row0", "%row1", step) as groups:
-            rows = f.least(f.sub("%row1", groups.counter), step)
+        if self.direct:
+            with f.loop("%row0", "%row1") as rows:
+                for place, number in slot.items():
+                    self.directly(place, numbers[place[0]], number, u, counts, rows.counter)
+                self.equations(roots, u, masks, rows.counter, "%tile", slot)
+            return
+        with f.loop("%row0", "%row1", "%group") as groups:
+            rows = f.least(f.sub("%row1", groups.counter), "%group")
             base = 0
             for name, offsets in wanted.items():
                 self.products(
@@ -198,6 +221,26 @@ class Units(Memory):
             self.call(
                 count, rows, f"ptr {left}, i64 {stride}, ptr {weights}, i64 {depth}, ptr {tile}"
             )
+
+    def directly(
+        self,
+        place: tuple[str, int, int],
+        number: int,
+        slot: int,
+        u: str,
+        counts: list[int],
+        row: str,
+    ) -> None:
+        """Call the kernel for one row and one vector of units, on the weight as it lies."""
+        name, offset, j = place
+        f, m, p = self.f, self.m, self.packings[number]
+        assert not p.transposed, "only a step forward in time is taken directly"
+        first = f.add(u, str(p.start + offset + j * m.lanes))
+        weights = f.at(m.dtype, f"%w{number}", f.mul(first, str(p.depth)))
+        tile = f.at(m.dtype, "%tile", str(slot * m.rows * m.lanes))
+        self.straight.add((p.depth, counts[j]))
+        args = f"ptr {self.memory(self.made[name].args[0], row)}, ptr {weights}, ptr {tile}"
+        f.do(f"call void @{direct_name(p.depth, counts[j])}({args})")
 
     def call(self, slots: int, rows: str, args: str) -> None:
         """Call the product kernel for a number of rows known only when the loop runs."""

@@ -12,10 +12,10 @@ LN2 = math.log(2.0)
 # ln 2 in two parts, the first short enough that its multiples by an exponent are exact.
 LN2_PARTS = {
     "float": (0.693359375, LN2 - 0.693359375),
-    "double": (0.6931471803691238, LN2 - 0.6931471803691238),
+    "double": (0.6931471803691238, 1.9082149292705877e-10),  # LN2 itself is rounded
 }
 # Terms of the exponential's series on |r| <= ln 2 / 2: the next one is below rounding.
-TERMS = {"float": 8, "double": 14}
+TERMS = {"float": 7, "double": 14}
 # Beyond these arguments exp is zero or infinite, and 1 / (1 + exp) and tanh have settled.
 EXP_RANGE = {"float": (-104.0, 89.0), "double": (-746.0, 710.0)}
 SIGMOID_RANGE = {"float": 87.0, "double": 708.0}
@@ -59,8 +59,9 @@ class Vectors:
         return self.f.op(f"fneg {self.type} {a}")
 
     def fma(self, a: str, b: str, c: str) -> str:
+        """A * b + c, rounded once where the processor can: elsewhere `llvm.fma` would be a call."""
         t = self.type
-        return self.f.op(f"call {t} @llvm.fma.{self.suffix}({t} {a}, {t} {b}, {t} {c})")
+        return self.f.op(f"call {t} @llvm.fmuladd.{self.suffix}({t} {a}, {t} {b}, {t} {c})")
 
     def call(self, name: str, a: str) -> str:
         return self.f.op(f"call {self.type} @llvm.{name}.{self.suffix}({self.type} {a})")
@@ -99,6 +100,11 @@ class Vectors:
         place = f"ptr {address}, i32 {BYTES[self.dtype]}, <{self.lanes} x i1> {mask}"
         self.f.do(f"call void @{name}({self.type} {value}, {place})")
 
+    def first_lanes(self, count: int) -> str:
+        """Return the mask of the first lanes."""
+        bits = [f"i1 {'true' if k < count else 'false'}" for k in range(self.lanes)]
+        return f"<{', '.join(bits)}>"
+
     def declarations(self) -> str:
         """Declare the intrinsics that the operations call."""
         t, s, d = self.type, self.suffix, self.dtype
@@ -106,7 +112,7 @@ class Vectors:
         lines = [
             f"declare {t} @llvm.{n}.{s}({t})" for n in ("rint", "floor", "fabs", "log", "sqrt")
         ]
-        lines.append(f"declare {t} @llvm.fma.{s}({t}, {t}, {t})")
+        lines.append(f"declare {t} @llvm.fmuladd.{s}({t}, {t}, {t})")
         lines.append(f"declare {t} @llvm.masked.load.{s}.p0(ptr, i32, {mask}, {t})")
         lines.append(f"declare void @llvm.masked.store.{s}.p0({t}, ptr, i32, {mask})")
         lines.append(f"declare {d} @llvm.vector.reduce.fadd.{s}({d}, {t})")

@@ -1,0 +1,11 @@
+"""What goes wrong in a benchmark: a wish that cannot be met, or two sides that differ."""
+
+from cellwright.language.errors import CellwrightError
+
+
+class BenchError(CellwrightError):
+    """A cell, shape or machine that cannot be timed; the text says which and why."""
+
+
+class Disagreement(BenchError):
+    """Two sides that should compute the same numbers do not: there is nothing to time."""

@@ -1,0 +1,113 @@
+"""`show --as plan|passes|llvm|asm`: a cell at every stage of its compilation."""
+
+import re
+
+import pytest
+
+from cellwright.cells import CATALOGUE
+from cellwright.cli.show import FORMS
+from cellwright.compiler import lower, vjp
+from cellwright.runtime import native
+from tests.cli.test_train import one_line
+
+needs_llvm = pytest.mark.skipif(native.missing() is not None, reason=str(native.missing()))
+CELL = """
+from cellwright.language import Cell, Input, State, linear, tanh
+
+class Narrow(Cell):
+    x, h = Input(width="stream"), State()
+    h.next = tanh(linear(x) + linear(h))
+"""
+
+
+def text_of(form: str, run, *words: str) -> str:
+    shown = run("show", *words, "--as", form)
+    assert (shown.code, shown.err) == (0, "")
+    return shown.out
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_plan_is_the_program_and_its_adjoint(run, name):
+    sizes = {"input": 3, "hidden": 8, "proj": 4}
+    made = lower(CATALOGUE[name].graph, sizes)
+    shown = text_of("plan", run, name, "--input", "3", "--hidden", "8")
+    assert shown == f"{made}\n\n{vjp(made).backward}\n"
+
+
+def test_a_width_of_its_own(run):
+    shown = text_of("plan", run, "lstm-projected", "--hidden", "8", "--width", "proj=3")
+    assert "state h[3]" in shown
+    source = text_of("torch", run, "lstm-projected", "--hidden", "8")
+    assert "def projected_lstm(" in source
+
+
+def test_a_users_cell_asks_for_its_widths(run, tmp_path):
+    (tmp_path / "mine.py").write_text(CELL)
+    said = one_line(run("show", "mine.py:Narrow", "--as", "plan"), "show")
+    assert "--width stream=16" in said
+    shown = text_of("plan", run, "mine.py:Narrow", "--width", "stream=7", "--hidden", "5")
+    assert "input x[7]" in shown and "state h[5]" in shown
+
+
+def test_passes_show_what_each_does(run):
+    shown = text_of("passes", run, "gru", "--input", "3", "--hidden", "4")
+    titles = re.findall(r"^\d+\. (\w+): .+\.$", shown, re.M)
+    assert titles == ["build", "simplify", "pack", "hoist", "widen", "simplify", "stage", "rename",
+                      "vjp"]  # fmt: skip
+    assert "wx_rzn[12] = product(x, weight_ih, bias_ih, start=0, stop=12)" in shown
+    made = lower(CATALOGUE["gru"].graph, {"input": 3, "hidden": 4})
+    assert shown.endswith(f"{made}\n\n9. vjp: {vjp_title()}\n{vjp(made).backward}\n")
+
+
+def vjp_title() -> str:
+    return (vjp.__doc__ or "").split("\n")[0]
+
+
+@needs_llvm
+@pytest.mark.parametrize(("dtype", "word"), [("float32", "float"), ("float64", "double")])
+def test_llvm_is_the_loop_that_is_compiled(run, dtype, word):
+    words = ("peephole", "--hidden", "16", "--dtype", dtype)
+    forward = text_of("llvm", run, *words)
+    backward = text_of("llvm", run, *words, "--adjoint")
+    lanes = native.machine(word).lanes
+    assert f"<{lanes} x {word}>" in forward and "define" in forward
+    assert "; program Peephole\n" in forward and "; program Peephole_vjp\n" in backward
+    assert forward != backward
+    for text in (forward, backward):
+        native._binding().parse_assembly(text).verify()
+
+
+@needs_llvm
+def test_asm_is_assembly(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CELLWRIGHT_CACHE", str(tmp_path / "cache"))
+    shown = text_of("asm", run, "rnn", "--hidden", "16")
+    assert "share" in shown and "\tret" in shown and "# program RNN\n" in shown
+    assert shown != text_of("asm", run, "rnn", "--hidden", "16", "--adjoint")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_llvm_it_says_so(run, monkeypatch):
+    monkeypatch.setattr(native, "missing", lambda: "the package llvmlite is not installed")
+    said = one_line(run("show", "rnn", "--as", "asm"), "show")
+    assert "llvmlite is not installed" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--as", "latin"], ", ".join(FORMS)),
+        (["--hidden", "8"], "--hidden: only with --as torch, plan, passes, llvm or asm"),
+        (["--as", "json", "--width", "proj=3"], "--width: only with"),
+        (["--as", "plan", "--adjoint"], "--adjoint: only with --as llvm or asm"),
+        (["--as", "torch", "--dtype", "float64"], "--dtype: only with --as llvm or asm"),
+        (["--as", "llvm", "--dtype", "float16"], "float32 or float64"),
+        (["--as", "plan", "--width", "proj"], "proj=64"),
+        (["--as", "plan", "--width", "proj=0"], "proj=64"),
+        (["--as", "plan", "--width", "stream=3"], "stream"),
+        (["--as", "plan", "--width", "hidden=3"], "hidden"),
+        (["--as", "plan", "--hidden", "0"], "--hidden"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_show_is_one_line(run, words, said):
+    assert said in one_line(run("show", "lstm", *words), "show")

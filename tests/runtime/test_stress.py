@@ -166,8 +166,11 @@ def test_ten_thousand_calls_do_not_grow(use):
 
     for _ in range(2000):
         call()
-    alive, memory = tensors(), resident()
-    for _ in range(10_000):
-        call()
+    alive, growths = tensors(), []
+    for _ in range(4):  # in all 10,000 calls; what leaks grows in every one of the four
+        before = resident()
+        for _ in range(2500):
+            call()
+        growths.append(resident() - before)
     assert tensors() <= alive
-    assert resident() - memory < 2 << 20
+    assert min(growths) < 128 << 10  # some 50 bytes a call

@@ -58,6 +58,9 @@ class Term:
     def __lt__(self, other: "Term | float") -> "Term":
         return self._with(Op.LESS, other)
 
+    def __le__(self, other: "Term | float") -> "Term":
+        return self._with(Op.LESS_EQUAL, other)
+
     def __gt__(self, other: "Term | float") -> "Term":
         return self._with(Op.LESS, other, swap=True)
 
@@ -120,7 +123,7 @@ VJP: dict[Op | Low, tuple[Rule | None, ...]] = {
     Op.ABS: (lambda s: s.pick(s.a < 0.0, -s.ct, s.pick(s.a > 0.0, s.ct, 0.0)),),
     Op.SIGMOID: (lambda s: s.ct * (s.y * (1.0 - s.y)),),
     Op.TANH: (lambda s: s.ct * (1.0 - s.y * s.y),),
-    Op.RELU: (lambda s: s.pick(s.y > 0.0, s.ct, 0.0),),
+    Op.RELU: (lambda s: s.pick(s.y <= 0.0, 0.0, s.ct),),  # NaN passes it on, as autograd does
     Op.EXP: (lambda s: s.ct * s.y,),
     Op.LOG: (lambda s: s.ct / s.a,),
     Op.MAXIMUM: (lambda s: _half_at_a_tie(s, s.a, s.b), lambda s: _half_at_a_tie(s, s.b, s.a)),

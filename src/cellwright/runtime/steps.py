@@ -43,34 +43,42 @@ class FastStep:
         pointers = self.kernel.pointers
         read = [name for kind, name in pointers if kind == "once"]
         self.once = Once(self.program, [*read, *(p.weight for p in self.kernel.packings)])
-        params = [*(p.name for p in self.program.params), *self.once.names]
-        states = [c.name for c in self.program.states]
-        names = {
-            "sequence": [p.name for p in self.program.inputs],
-            "once": params,
-            "begin": states,
-            "final": states,
-            "out": [name for kind, name in pointers if kind == "out"],
-        }
-        # Where each tensor's address goes: the pointer's place, its kind, its place in the kind.
-        self.places = [
-            (at, kind, names[kind].index(name))
-            for at, (kind, name) in enumerate(pointers)
-            if kind in names
-        ]
-        self.places += [
-            (at, "once", params.index(self.kernel.packings[int(name)].weight))
-            for at, (kind, name) in enumerate(pointers)
-            if kind == "weight"
-        ]
-        self.own: list[tuple[int, int]] = []  # the pointer's place, and where its area begins
-        self.numbers_of_a_row = 0
-        for at, (kind, name) in enumerate(pointers):
-            if kind in OWN:
-                self.own.append((at, self.numbers_of_a_row))
-                self.numbers_of_a_row += numbers_of_a_row(kind, self.width[name], machine)
         self.ends = [c.width for c in self.program.states]
-        self.outs = {name: self.width[name] for name in names["out"]}
+        self.outs = {name: self.width[name] for kind, name in pointers if kind == "out"}
+        self.outputs = [list(self.outs).index(v) for _, v in self.program.outputs]
+        self.own = [
+            numbers_of_a_row(kind, self.width[name], machine)
+            for kind, name in pointers
+            if kind in OWN
+        ]
+        self.order = self._order()
+        self._numbers: dict[tuple[int, int], list[int]] = {}
+
+    def _order(self) -> list[int]:
+        """Say which address of a call each pointer takes; the last of them is null."""
+        names: dict[str, list[str]] = {
+            "sequence": [p.name for p in self.program.inputs],
+            "begin": [c.name for c in self.program.states],
+            "once": [*(p.name for p in self.program.params), *self.once.names],
+            "final": [c.name for c in self.program.states],
+            "out": list(self.outs),
+            "own": [],
+        }
+        first, total = {}, 0
+        for kind, known in names.items():
+            first[kind] = total
+            total += len(known)
+        found, own = [], 0
+        for kind, name in self.kernel.pointers:
+            if kind in OWN:
+                found.append(total + own)
+                own += 1
+            elif kind == "weight":
+                weight = self.kernel.packings[int(name)].weight
+                found.append(first["once"] + names["once"].index(weight))
+            else:
+                found.append(first[kind] + names[kind].index(name) if kind in names else -1)
+        return found
 
     @staticmethod
     def fits(steps: int, batch: int) -> bool:
@@ -83,35 +91,37 @@ class FastStep:
         """Return the outputs and the final states."""
         like = inputs[0]
         steps, batch = like.shape[:2]
-        enough = steps * batch * self.work >= WORTH_A_THREAD and torch.get_num_threads() > 1
-        units = torch.get_num_threads() if enough and threads.can_share_units() else 1
+        units = 1
+        if steps * batch * self.work >= WORTH_A_THREAD and threads.can_share_units():
+            units = torch.get_num_threads()
         ends = [empty(like, batch, width) for width in self.ends]
         outs = [empty(like, steps, batch, width) for width in self.outs.values()]
-        tensors = {
-            "sequence": [x if x.stride(-1) == 1 else x.contiguous() for x in inputs],
-            "once": [p.contiguous() for p in (*params, *self.once(params, like))],
-            "begin": [s.contiguous() for s in states],
-            "final": ends,
-            "out": outs,
-        }
-        pointers = [0] * len(self.kernel.pointers)
-        for at, kind, k in self.places:
-            pointers[at] = tensors[kind][k].data_ptr()
-        rows = batch * units
-        own = empty(like, rows * self.numbers_of_a_row)
-        base, size = own.data_ptr(), rows * own.element_size()
-        for at, begin in self.own:
-            pointers[at] = base + begin * size
-        numbers = [0] * len(self.kernel.numbers)
-        ports = dict(zip((p.name for p in self.program.inputs), tensors["sequence"], strict=True))
-        for at, (kind, name) in enumerate(self.kernel.numbers):
-            if kind == "size":
-                numbers[at] = steps if name == "steps" else batch
-            else:
-                numbers[at] = ports[name].stride(0 if kind == "step" else 1)
+        given = [*inputs, *states, *params, *self.once(params, like)]
+        given = [t if t.is_contiguous() else t.contiguous() for t in given]
+        addresses = [t.data_ptr() for t in (*given, *ends, *outs)]
+        kept = empty(like, batch * units * sum(self.own))
+        at, size = kept.data_ptr(), batch * units * kept.element_size()
+        for numbers in self.own:
+            addresses.append(at)
+            at += numbers * size
+        addresses.append(0)
+        pointers = [addresses[k] for k in self.order]
         if units > 1:
-            threads.share_units(self.code, pointers, numbers, batch, units)
+            threads.share_units(self.code, pointers, self.numbers(steps, batch), batch, units)
         else:
-            threads.share(self.code, pointers, numbers, (0, batch), batch)
-        made = dict(zip(self.outs, outs, strict=True))
-        return [made[v] for _, v in self.program.outputs], ends
+            threads.share(self.code, pointers, self.numbers(steps, batch), (0, batch), batch)
+        return [outs[k] for k in self.outputs], ends
+
+    def numbers(self, steps: int, batch: int) -> list[int]:
+        """Return the sizes and strides of a call, whose inputs are dense."""
+        found = self._numbers.get((steps, batch))
+        if found is None:
+            sizes = {"steps": steps, "batch": batch}
+            found = [
+                sizes[name]
+                if kind == "size"
+                else self.width[name] * (batch if kind == "step" else 1)
+                for kind, name in self.kernel.numbers
+            ]
+            self._numbers[steps, batch] = found
+        return found

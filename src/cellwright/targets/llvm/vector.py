@@ -163,7 +163,8 @@ class Vectors:
 
     def sigmoid(self, x: str) -> str:
         bound = SIGMOID_RANGE[self.dtype]
-        n, r = self.split_exponent(self.clamp(self.neg(x), -bound, bound))
+        # Two more than the largest exponent: there 2^n is infinite, and the result exactly zero.
+        n, r = self.split_exponent(self.clamp(self.neg(x), -bound, bound + 2))
         e = self.mul(self.fma(self.series(r), r, self.const(1.0)), self.power_of_two(n))
         return self.div(self.const(1.0), self.add(e, self.const(1.0)))
 

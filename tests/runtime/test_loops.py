@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cellwright.nn import Recurrent
-from cellwright.runtime import fast, native, threads
+from cellwright.runtime import fast, loops, native, threads
 from cellwright.runtime.loops import FastLoop, areas
 from cellwright.runtime.steps import FEW, ROWS, FastStep
 from cellwright.targets.llvm import panels
@@ -21,7 +21,10 @@ def results(layer: Recurrent, x: torch.Tensor, **masks: torch.Tensor) -> list[to
     output, final = layer(x, **masks)
     ends = final if isinstance(final, tuple) else (final,)
     generator = torch.Generator().manual_seed(1)
-    loss = sum((y * torch.randn(y.shape, generator=generator)).sum() for y in (output, *ends))
+    loss = sum(
+        (y * torch.randn(y.shape, generator=generator, dtype=y.dtype)).sum()
+        for y in (output, *ends)
+    )
     assert isinstance(loss, torch.Tensor)
     return [output, *ends, *torch.autograd.grad(loss, [x, *layer.parameters()])]
 
@@ -169,3 +172,32 @@ def test_areas_do_not_overlap_and_begin_on_a_line_of_the_cache():
     assert all((a - begins[0]) % 64 == 0 for a in begins)
     assert begins[1] - begins[0] >= 3 * 4 and begins[3] - begins[2] >= 17 * 4
     assert isinstance(kept, torch.Tensor) and kept.numel() * 4 >= begins[3] - begins[0] + 64 * 4
+
+
+@pytest.mark.parametrize("masks", ["none", "both"])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_call_cut_into_pieces_gives_the_same_numbers(name, masks, monkeypatch):
+    """The input's product for a few steps at a time, whose memory is used again."""
+    steps, batch = 11, 5
+    projected = 20 if name == "lstm-projected" else 0
+    layer = Recurrent(name, 6, 40, proj_size=projected, dtype=torch.float64)
+    x = torch.randn(steps, batch, 6, dtype=torch.float64)
+    given = {}
+    if masks == "both":
+        given["reset"] = torch.rand(steps, batch) < 0.3
+        given["lengths"] = torch.tensor([steps, 1, 4, 9, 10])
+    wanted = results(layer, x, **given)
+    runs: list[int] = []
+    run = loops.Call.run
+
+    def noted(self: loops.Call, first: int, count: int) -> None:
+        runs.append(first)
+        run(self, first, count)
+
+    monkeypatch.setattr(loops.Call, "run", noted)
+    monkeypatch.setattr(fast, "WORTH_CUTTING", 0)
+    monkeypatch.setattr(fast, "PIECE", 3 * batch * 40 * 8)
+    found = results(layer, x, **given)
+    assert max(runs) > 0, "nothing was cut"
+    for a, b in zip(found, wanted, strict=True):
+        assert_close(a, b, TOLERANCE[torch.float64], name)

@@ -11,13 +11,18 @@ from cellwright.compiler.phases import part
 from cellwright.compiler.rows import rowwise, sequences
 from cellwright.language.ops import Op
 from cellwright.runtime import native, threads
-from cellwright.runtime.loops import DTYPES, WORTH_A_THREAD, FastLoop, empty
+from cellwright.runtime.loops import DTYPES, WORTH_A_THREAD, FastLoop, Piece, empty
 from cellwright.runtime.parameters import Once, function
 from cellwright.runtime.steps import FastStep, takes
 from cellwright.targets import parts
 from cellwright.targets.llvm import outer as outer_kernel
 from cellwright.targets.llvm import total as total_kernel
 from cellwright.targets.llvm.micro import Machine
+
+# A sequence that is read only where it is made goes through memory of PIECE bytes, once it would
+# take WORTH_CUTTING: the caches hold it then, and no new pages have to be asked for.
+PIECE = 4 << 20
+WORTH_CUTTING = 16 << 20
 
 
 class FastProgram:
@@ -50,7 +55,15 @@ class FastProgram:
         self.given += [v for _, v in program.results if v not in made]
         self.given += [p.name for p in program.params[:1]]  # whose dtype new tensors take
         self.given = list(dict.fromkeys(self.given))
+        self.local = self._local()
         self.sums = function(parts.emit_after(program, rest, self.given), "after")
+
+    def _local(self) -> frozenset[str]:
+        """Find what is computed before the loop and read nowhere but in it."""
+        program = self.program
+        read = {v for _, v in (*program.outputs, *program.results)} | {*program.residuals}
+        read |= {a for i in program.after for a in i.args}
+        return frozenset(self.early.kernel.emitted if self.early else ()) - read
 
     def __call__(
         self,
@@ -72,11 +85,15 @@ class FastProgram:
         values = dict(zip((p.name for p in program.inputs), inputs, strict=True))
         values |= dict(zip((p.name for p in program.params), params, strict=True))
         values |= dict(zip(self.once.names, self.once(params, inputs[0]), strict=True))
-        if self.early:
-            self.early.rows(values, inputs[0])
-        ends = self.loop.steps(values, inputs[0], states, starts, reset, valid)
-        if self.late:
-            self.late.rows(values, inputs[0])
+        piece = self._piece(inputs[0])
+        early = self.early.over_rows(values, piece) if self.early else None
+        loop = self.loop.over_time(values, piece, states, starts, reset, valid)
+        late = self.late.over_rows(values, piece) if self.late else None
+        for first in range(0, max(1, piece.whole), max(1, piece.steps)):
+            steps = min(piece.steps, piece.whole - first)
+            for call in (early, loop, late):
+                if call:
+                    call.run(first, steps)
         for i in self.summed:
             values[i.name] = SUMS[i.op](*(values[arg] for arg in i.args))
         sizes = (*inputs[0].shape[:2], -1)
@@ -84,7 +101,18 @@ class FastProgram:
         made += [values[v] for v in program.residuals]
         if program.results:
             made += self.sums(*(values[name] for name in self.given))
-        return made, ends
+        return made, loop.ends
+
+    def _piece(self, like: Tensor) -> Piece:
+        """Cut time so that what only one piece needs stays in the cache.
+
+        An adjoint is taken whole: its sums over time are faster in one go.
+        """
+        steps, batch = like.shape[:2]
+        size = batch * like.element_size() * sum(self.loop.width[v] for v in self.local)
+        if self.program.reverse or steps * size <= WORTH_CUTTING:
+            return Piece(like, steps, batch, steps, frozenset())
+        return Piece(like, steps, batch, max(1, PIECE // size), self.local)
 
     @functools.cached_property
     def step(self) -> FastStep:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,7 +23,21 @@ WORTH_PACKING = 1 << 16
 CHUNK = 192
 # Loops keep their own rows in these, which nobody else sees.
 OWN = ("even", "odd", "scratch", "statistics")
-NO_MASKS = {("mask", "reset"): None, ("mask", "valid"): None}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """How a call is taken piece by piece in time: so many `steps` of the `whole` each time.
+
+    `local` names the sequences that are only read within the piece that made them: they have room
+    for one piece, and stay in the cache. `like` has the dtype of all.
+    """
+
+    like: Tensor
+    whole: int
+    batch: int
+    steps: int
+    local: frozenset[str]
 
 
 class FastLoop:
@@ -47,49 +62,44 @@ class FastLoop:
         self.to_pack = sum(self.packed)
         self.table = torch.tensor(_table(self), dtype=torch.int64)
         self.panels = len(self.table)
+        at = {pointer: k for k, pointer in enumerate(self.kernel.pointers)}
+        # Where each state begins, and where it ends: there the next piece of a sequence begins.
+        self.continued = [(at["begin", c.name], at["final", c.name]) for c in program.states]
 
-    def steps(
+    def over_time(
         self,
         values: dict[str, Tensor],
-        like: Tensor,
+        piece: Piece,
         states: Sequence[Tensor],
         starts: Sequence[Tensor],
         reset: Tensor | None,
         valid: Tensor | None,
-    ) -> list[Tensor]:
-        """Run all steps; adds what the loop emits to `values` and returns the final states."""
-        steps, batch = like.shape[:2]
-        given: dict[tuple[str, str], Tensor | None] = {
-            ("mask", "reset"): None if reset is None else reset.contiguous(),
-            ("mask", "valid"): None if valid is None else valid.contiguous(),
-        }
+    ) -> "Call":
+        """Prepare a call whose rows are the batch's and whose steps are those of time."""
+        like, given = piece.like, dict[tuple[str, str], Tensor | None]()
+        for name, mask in (("reset", reset), ("valid", valid)):
+            given["mask", name] = None if mask is None else mask.contiguous()
         ends: list[Tensor] = []
         totals: list[Tensor] = []
         for k, c in enumerate(self.program.states):
             begin = given["begin", c.name] = states[k].contiguous()
-            ends.append(empty(like, batch, c.width))
+            ends.append(empty(like, piece.batch, c.width))
             given["final", c.name] = ends[-1]
             if self.program.reverse:
-                totals.append(empty(like, batch, c.width))
+                totals.append(empty(like, piece.batch, c.width))
                 given["total", c.name] = totals[-1]
             else:
                 given["again", c.name] = starts[k].contiguous() if starts else begin
-        units = self._sharing_units(steps, batch)
-        edges = [0, batch] if units > 1 else self._edges(steps, batch)
-        self._run(values, like, steps, batch, given, edges, max(1, batch), units)
-        return ends + totals if reset is not None else ends
+        units = self._sharing_units(piece.whole, piece.batch)
+        made = Call(self, values, piece, given, units)
+        made.ends = ends + totals if reset is not None else ends
+        return made
 
-    def rows(self, values: dict[str, Tensor], like: Tensor) -> None:
-        """Run a rowwise program over all T * B rows; adds what it emits to `values`."""
-        steps, batch = like.shape[:2]
-        flat = {v: t for v, t in values.items() if t.dim() < 3}
-        flat |= {
-            p.name: values[p.name].contiguous().view(1, steps * batch, p.width)
-            for p in self.program.inputs
-        }
-        edges = self._edges(1, steps * batch)
-        made = self._run(flat, like, 1, steps * batch, NO_MASKS, edges, CHUNK)
-        values |= {v: t.view(steps, batch, self.width[v]) for v, t in made.items()}
+    def over_rows(self, values: dict[str, Tensor], piece: Piece) -> "Call":
+        """Prepare a call whose rows are all steps of all of the batch's rows."""
+        for p in self.program.inputs:
+            values[p.name] = values[p.name].contiguous()
+        return Call(self, values, piece, None, 1)
 
     def _sharing_units(self, steps: int, batch: int) -> int:
         """Say among how many threads the units are divided, 1 where the rows are."""
@@ -98,61 +108,7 @@ class FastLoop:
         few = 0 < batch < 2 * most and bool(self.program.stages)
         return most if enough and few and most > 1 and threads.can_share_units() else 1
 
-    def _edges(self, steps: int, rows: int) -> list[int]:
-        """Share rows out among threads, where there is work enough for more than one."""
-        enough = steps * rows * self.work >= WORTH_A_THREAD
-        return threads.divided(rows, torch.get_num_threads() if enough else 1)
-
-    def _run(
-        self,
-        values: dict[str, Tensor],
-        like: Tensor,
-        steps: int,
-        batch: int,
-        given: Mapping[tuple[str, str], Tensor | None],
-        edges: list[int],
-        chunk: int,
-        units: int = 1,
-    ) -> dict[str, Tensor]:
-        """Call the loop, one thread for each range of rows between edges; returns what it emits."""
-        sizes = [batch * numbers * units for numbers in self.own]
-        kept, addresses = areas(like, [*sizes, *self.packed])
-        own, packs = iter(addresses), addresses[len(sizes) :]
-        made: dict[str, Tensor] = {}
-        pointers: list[int] = []
-        for kind, name in self.kernel.pointers:
-            if kind == "sequence":
-                values[name] = _dense_rows(values[name])
-                pointers.append(values[name].data_ptr())
-            elif kind == "out":
-                made[name] = empty(like, steps, batch, self.width[name])
-                pointers.append(made[name].data_ptr())
-            elif kind == "once":
-                values[name] = values[name].contiguous()
-                pointers.append(values[name].data_ptr())
-            elif kind == "weight":
-                pointers.append(packs[int(name)])
-            elif kind in OWN:
-                pointers.append(next(own))
-            else:
-                tensor = given[kind, name]
-                pointers.append(0 if tensor is None else tensor.data_ptr())
-        self._pack(values, packs)
-        numbers = [
-            (steps if name == "steps" else batch)
-            if kind == "size"
-            else values[name].stride(0 if kind == "step" else 1)
-            for kind, name in self.kernel.numbers
-        ]
-        if units > 1:
-            threads.share_units(self.code, pointers, numbers, batch, units)
-        else:
-            threads.share(self.code, pointers, numbers, edges, chunk)
-        del kept
-        values |= made
-        return made
-
-    def _pack(self, values: Mapping[str, Tensor], targets: Sequence[int]) -> None:
+    def pack(self, values: Mapping[str, Tensor], targets: Sequence[int]) -> None:
         """Lay the weights out as the loop reads them."""
         if not targets:
             return
@@ -165,6 +121,87 @@ class FastLoop:
         enough = self.to_pack >= WORTH_PACKING
         edges = threads.divided(count, torch.get_num_threads() if enough else 1)
         threads.share(_packing_code(self.machine), pointers, strides, edges, count)
+
+
+class Call:
+    """One call of a loop: its memory, its packed weights and its arguments; `run` takes a piece.
+
+    It adds what the loop emits to the values it is given: a sequence of all steps or, where the
+    piece says that nobody reads it later, of the piece's.
+    """
+
+    def __init__(
+        self,
+        loop: FastLoop,
+        values: dict[str, Tensor],
+        piece: Piece,
+        given: Mapping[tuple[str, str], Tensor | None] | None,
+        units: int,
+    ) -> None:
+        self.loop, self.piece, self.units = loop, piece, units
+        self.by_rows = given is None
+        self.ends: list[Tensor] = []
+        like, kernel = piece.like, loop.kernel
+        rows = piece.batch * (piece.steps if self.by_rows else 1)
+        sizes = [rows * numbers * units for numbers in loop.own]
+        kept, addresses = areas(like, [*sizes, *loop.packed])
+        own, packs = iter(addresses), addresses[len(sizes) :]
+        self.kept: list[object] = [kept]
+        self.pointers: list[int] = []
+        self.moves: list[int] = []  # how far each pointer moves on with a step, in bytes
+        for kind, name in kernel.pointers:
+            tensor: Tensor | None = None
+            moves = 0
+            if kind == "weight":
+                self.pointers.append(packs[int(name)])
+            elif kind in OWN:
+                self.pointers.append(next(own))
+            else:
+                if kind in ("sequence", "out"):
+                    if kind == "out":
+                        steps = piece.steps if name in piece.local else piece.whole
+                        values[name] = empty(like, steps, piece.batch, loop.width[name])
+                    tensor = values[name] = _dense_rows(values[name])
+                    moves = 0 if name in piece.local else tensor.stride(0) * like.element_size()
+                elif kind == "once":
+                    tensor = values[name].contiguous()
+                elif kind == "mask":
+                    tensor = given[kind, name] if given else None
+                    moves = piece.batch
+                else:
+                    assert given is not None
+                    tensor = given[kind, name]
+                self.kept.append(tensor)
+                self.pointers.append(0 if tensor is None else tensor.data_ptr())
+            self.moves.append(moves if self.pointers[-1] else 0)
+        loop.pack(values, packs)
+        self.numbers = [
+            0 if kind == "size" else values[name].stride(0 if kind == "step" else 1)
+            for kind, name in kernel.numbers
+        ]
+        enough = piece.whole * piece.batch * loop.work >= WORTH_A_THREAD
+        self.threads = torch.get_num_threads() if enough else 1
+
+    def run(self, first: int, steps: int) -> None:
+        """Run so many steps from the first; the states go on from where the last piece ended."""
+        pointers = self.pointers
+        if first:
+            pairs = zip(pointers, self.moves, strict=True)
+            pointers = [pointer + first * move for pointer, move in pairs]
+        rows = self.piece.batch * (steps if self.by_rows else 1)
+        sizes = {"steps": 1 if self.by_rows else steps, "batch": rows}
+        for k, (kind, name) in enumerate(self.loop.kernel.numbers):
+            if kind == "size":
+                self.numbers[k] = sizes[name]
+        if self.units > 1:
+            threads.share_units(self.loop.code, pointers, self.numbers, rows, self.units)
+        else:
+            edges = threads.divided(rows, self.threads)
+            chunk = CHUNK if self.by_rows else max(1, rows)
+            threads.share(self.loop.code, pointers, self.numbers, edges, chunk)
+        if not self.by_rows and steps < self.piece.whole:
+            for k, final in self.loop.continued:
+                self.pointers[k] = pointers[final]
 
 
 def numbers_of_a_row(kind: str, width: int, machine: Machine) -> int:

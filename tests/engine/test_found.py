@@ -21,20 +21,7 @@ FOUND = {
 }
 
 
-OPEN = {"a state is a gradient": "after(...) returns ct_c_before, which nobody gave it"}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(
-            body,
-            id=name,
-            marks=[pytest.mark.xfail(strict=True, reason=OPEN[name])] if name in OPEN else [],
-        )
-        for name, body in FOUND.items()
-    ],
-)
+@pytest.mark.parametrize("body", FOUND.values(), ids=FOUND)
 def test_found(body: str):
     lines = ["h, x = State(), Input(hidden)"]
     lines += ["c = State()"] * ("c.next" in body) + ["u = Input(hidden)"] * ("u" in body.split())

@@ -41,6 +41,6 @@ def _function(
         first = text.var(program.inputs[0].name)
         lines.insert(0, f"steps, batch = {first}.shape[:2]")
     helpers = "".join(f"\n{helper}" for helper in sorted(text.helpers))
-    head = f"def {name}({', '.join(text.var(value) for value in given)}):"
+    head = f"def {name}({', '.join(text.read(value) for value in given)}):"
     body = textwrap.indent("\n".join(lines), "    ")
     return f"import torch\nimport torch.nn.functional as F\n{helpers}\n\n{head}\n{body}\n"

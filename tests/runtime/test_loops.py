@@ -1,5 +1,7 @@
 """How a loop's work is laid out and divided changes nothing of what it computes."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,24 +11,21 @@ from cellwright.runtime.loops import FastLoop, areas
 from cellwright.runtime.steps import FEW, ROWS, FastStep
 from cellwright.targets.llvm import panels
 from cellwright.targets.llvm.needs import Packing
-from tests.cases import CELLS, TOLERANCE, assert_close
+from tests.cases import CELLS, TOLERANCE, assert_close, options
+from tests.nn.examples import flat, inputs_for
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=str(native.missing()))
 DTYPES = [torch.float32, torch.float64]
 
 
-def results(layer: Recurrent, x: torch.Tensor, **masks: torch.Tensor) -> list[torch.Tensor]:
+def results(layer: Recurrent, given: Any, **masks: torch.Tensor) -> list[torch.Tensor]:
     """Outputs, final states and every gradient, under random cotangents that are the same."""
-    x = x.clone().requires_grad_()
-    output, final = layer(x, **masks)
-    ends = final if isinstance(final, tuple) else (final,)
+    leaves = [x.clone().requires_grad_() for x in flat(given)]
+    made = flat(layer(tuple(leaves) if len(leaves) > 1 else leaves[0], **masks))
     generator = torch.Generator().manual_seed(1)
-    loss = sum(
-        (y * torch.randn(y.shape, generator=generator, dtype=y.dtype)).sum()
-        for y in (output, *ends)
-    )
+    loss = sum((y * torch.randn(y.shape, generator=generator, dtype=y.dtype)).sum() for y in made)
     assert isinstance(loss, torch.Tensor)
-    return [output, *ends, *torch.autograd.grad(loss, [x, *layer.parameters()])]
+    return [*made, *torch.autograd.grad(loss, [*leaves, *layer.parameters()])]
 
 
 @pytest.fixture
@@ -50,8 +49,8 @@ def test_units_divided_among_threads_give_the_same_bits(name, masks, shared, mon
         pytest.skip("no OpenMP library of torch's own to be found here")
     torch.set_num_threads(3)
     steps, batch = 6, 3
-    layer = Recurrent(name, 10, 70, proj_size=20 if name == "lstm-projected" else 0)
-    x = torch.randn(steps, batch, 10)
+    layer = Recurrent(name, 10, 70, **options(name, 70))
+    x = inputs_for(layer, steps, batch)
     given = {}
     if masks in ("reset", "both"):
         given["reset"] = torch.rand(steps, batch) < 0.3
@@ -84,9 +83,8 @@ def test_a_small_batch_divides_the_units_and_a_large_one_the_rows(shared):
 @pytest.mark.parametrize("size", [(1, 1, 3, 7), (4, 4, 64, 64), (16, 1, 33, 40)], ids=str)
 def test_a_step_reads_the_weights_as_they_lie(name, size, dtype, monkeypatch):
     steps, batch, inputs, hidden = size
-    projected = 5 if name == "lstm-projected" else 0
-    layer = Recurrent(name, inputs, hidden, dtype=dtype, proj_size=projected)
-    x = torch.randn(steps, batch, inputs, dtype=dtype)
+    layer = Recurrent(name, inputs, hidden, dtype=dtype, **options(name, hidden))
+    x = inputs_for(layer, steps, batch)
     taken: list[int] = []
     run = FastStep.__call__
 
@@ -96,18 +94,12 @@ def test_a_step_reads_the_weights_as_they_lie(name, size, dtype, monkeypatch):
 
     monkeypatch.setattr(FastStep, "__call__", noted)
     with torch.no_grad():
-        output, final = layer(x)
+        made = flat(layer(x))
         assert taken
         monkeypatch.setattr(FastStep, "fits", staticmethod(lambda *_: False))
-        wanted, wanted_final = layer(x)
+        wanted = flat(layer(x))
     assert len(taken) == 1
-    assert_close(output, wanted, TOLERANCE[dtype], name)
-    pairs = zip(
-        final if isinstance(final, tuple) else (final,),
-        wanted_final if isinstance(wanted_final, tuple) else (wanted_final,),
-        strict=True,
-    )
-    for found, want in pairs:
+    for found, want in zip(made, wanted, strict=True):
         assert_close(found, want, TOLERANCE[dtype], name)
 
 
@@ -179,9 +171,8 @@ def test_areas_do_not_overlap_and_begin_on_a_line_of_the_cache():
 def test_a_call_cut_into_pieces_gives_the_same_numbers(name, masks, monkeypatch):
     """The input's product for a few steps at a time, whose memory is used again."""
     steps, batch = 11, 5
-    projected = 20 if name == "lstm-projected" else 0
-    layer = Recurrent(name, 6, 40, proj_size=projected, dtype=torch.float64)
-    x = torch.randn(steps, batch, 6, dtype=torch.float64)
+    layer = Recurrent(name, 6, 40, dtype=torch.float64, **options(name, 40))
+    x = inputs_for(layer, steps, batch)
     given = {}
     if masks == "both":
         given["reset"] = torch.rand(steps, batch) < 0.3
@@ -201,3 +192,13 @@ def test_a_call_cut_into_pieces_gives_the_same_numbers(name, masks, monkeypatch)
     assert max(runs) > 0, "nothing was cut"
     for a, b in zip(found, wanted, strict=True):
         assert_close(a, b, TOLERANCE[torch.float64], name)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_batch_of_one_may_have_any_stride(name):
+    """[1, T, I] turned to [T, 1, I] is dense, and its rows claim to lie T * I apart."""
+    layer = Recurrent(name, 6, 40, proj_size=20 if name == "lstm-projected" else 0)
+    x = torch.randn(1, 30, 6).transpose(0, 1)
+    assert x.is_contiguous() and x.stride(1) == 30 * 6
+    for found, wanted in zip(results(layer, x), results(layer, x.clone()), strict=True):
+        assert torch.equal(found, wanted)

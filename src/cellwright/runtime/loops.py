@@ -176,11 +176,17 @@ class Call:
             self.moves.append(moves if self.pointers[-1] else 0)
         loop.pack(values, packs)
         self.numbers = [
-            0 if kind == "size" else values[name].stride(0 if kind == "step" else 1)
+            0 if kind == "size" else self._stride(kind, values[name])
             for kind, name in kernel.numbers
         ]
         enough = piece.whole * piece.batch * loop.work >= WORTH_A_THREAD
         self.threads = torch.get_num_threads() if enough else 1
+
+    def _stride(self, kind: str, sequence: Tensor) -> int:
+        """How far a sequence's steps or rows lie apart; a batch of one may say anything of rows."""
+        if kind == "step":
+            return sequence.stride(0)
+        return sequence.shape[2] if self.by_rows else sequence.stride(1)
 
     def run(self, first: int, steps: int) -> None:
         """Run so many steps from the first; the states go on from where the last piece ended."""

@@ -104,7 +104,8 @@ def catalogue() -> str:
         ]
     intro = (
         "Each cell as it is declared: the equations are all there is. A cell's name is what "
-        "`cellwright train` and `cellwright.nn.Recurrent` take; its first state is its output."
+        "`cellwright train` and `cellwright.nn.Recurrent` take; its first state is its output "
+        "unless it says otherwise."
     )
     return "\n\n".join(["# The cells", NOTE, intro, "\n".join(rows), *sections]) + "\n"
 

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,15 @@ Outcome = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 
 def widths(inputs: int = 3, hidden: int = 5) -> dict[str, int]:
     """Sizes for every width symbol of the catalogue; the projection is narrower than the state."""
-    return {"input": inputs, "hidden": hidden, "proj": max(1, hidden // 2)}
+    return {"input": inputs, "hidden": hidden, "proj": max(1, hidden // 2), "static": 2}
+
+
+def options(name: str, hidden: int) -> dict[str, Any]:
+    """What a layer of a catalogue cell needs to be told besides its input and hidden size."""
+    symbols = CATALOGUE[name].graph.symbols
+    sizes = widths(hidden=hidden)
+    made: dict[str, Any] = {"proj_size": sizes["proj"]} if "proj" in symbols else {}
+    return made | ({"widths": {"static": sizes["static"]}} if "static" in symbols else {})
 
 
 @dataclass(frozen=True)

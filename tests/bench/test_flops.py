@@ -62,3 +62,10 @@ def test_shapes_are_read():
     assert parse("100x16x128, 1x1x1,100x16x128") == (Shape(100, 16, 128), Shape(1, 1, 1))
     assert len(parse("all")) == 10
     assert [str(shape) for shape in parse("37x5x77")] == ["37x5x77"]
+
+
+def test_all_cells_are_those_whose_sizes_a_benchmark_can_choose():
+    named = [subject.name for subject in subjects("all")]
+    assert set(CATALOGUE) - set(named) == {"ea-lstm"}
+    with pytest.raises(BenchError, match="EALSTM: has widths besides .*: static"):
+        subjects("ea-lstm")

@@ -28,9 +28,10 @@ def text_of(form: str, run, *words: str) -> str:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_plan_is_the_program_and_its_adjoint(run, name):
-    sizes = {"input": 3, "hidden": 8, "proj": 4}
+    sizes = {"input": 3, "hidden": 8, "proj": 4, "static": 2}
     made = lower(CATALOGUE[name].graph, sizes)
-    shown = text_of("plan", run, name, "--input", "3", "--hidden", "8")
+    own = ["--width", "static=2"] if "static" in CATALOGUE[name].graph.symbols else []
+    shown = text_of("plan", run, name, "--input", "3", "--hidden", "8", *own)
     assert shown == f"{made}\n\n{vjp(made).backward}\n"
 
 

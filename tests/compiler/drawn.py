@@ -17,7 +17,17 @@ NAMES = (
     *("h_next", "h_start", "h_steps", "h_before", "h_next_steps", "x_t", "wx", "wx_t", "zeros"),
     *("ct_h", "ct_h_next", "ct_i", "ct_h_start", "ct_h_held", "reset_t", "valid_t", "batch"),
     *("weight_ih", "weight_hh_T", "weight_hh_masked", "bias_ih", "norm_gain", "torch", "F", "zip"),
-    *("module_of", "upper_blocks", "normalize_vjp", "range", "len", "reversed", "strict", "match"),
+    *(
+        "module_of",
+        "upper_blocks",
+        "diagonal_blocks",
+        "normalize_vjp",
+        "range",
+        "len",
+        "reversed",
+        "strict",
+        "match",
+    ),
 )
 STATES = ("h", "c", "k_1", "reset", "steps", "torch", "states", "ct_c")
 INPUTS = ("x", "u_1", "valid", "ct_x")
@@ -97,7 +107,8 @@ class _Body:
             return f"affine({', '.join(vectors)}, width='{width}')"
         if kind <= 4:
             self.matrices += 1
-            extra = f", upper_blocks={self.draw(st.integers(1, 6))}, name='m{self.matrices}'"
+            blocks = self.choose("upper_blocks", "blocks")
+            extra = f", {blocks}={self.draw(st.integers(1, 6))}, name='m{self.matrices}'"
             return f"linear({self.vector(depth)[0]}, '{width}'{extra * (self.flip())})"
         if kind == 5:
             return f"bias('{width}')"

@@ -68,12 +68,16 @@ class Interpreter:
             case Op.MODULES:
                 values = np.array(node.attr("values"))
                 return values[modules_of(self.width(node), len(values))]
+            case Op.LINEAR if (index, "weight") not in self.places:
+                assert node.attr("fit") and args[0].shape[-1] == self.width(node)
+                return args[0]
             case Op.LINEAR:
                 weight = self.rows(index, "weight")
-                count = node.attr("upper_blocks")
-                if isinstance(count, int):
-                    row, column = (modules_of(n, count) for n in weight.shape)
-                    weight = weight * (row[:, None] <= column)
+                for kind, may_hold in (("upper_blocks", np.less_equal), ("blocks", np.equal)):
+                    count = node.attr(kind)
+                    if isinstance(count, int):
+                        row, column = (modules_of(n, count) for n in weight.shape)
+                        weight = weight * may_hold(row[:, None], column)
                 return args[0] @ weight.T
             case Op.DIAGONAL:
                 return args[0] * self.rows(index, "weight")

@@ -1,14 +1,31 @@
 """Build: a graph with sizes becomes one list of operations."""
 
+from typing import Any
+
 import pytest
+import torch
 
 from cellwright.cells import CATALOGUE
-from cellwright.compiler import Low
+from cellwright.compiler import Low, lower
 from cellwright.compiler.build import EPSILON, build
 from cellwright.compiler.program import SEQUENCE_OPS, STEP_OPS
-from cellwright.language import Cell, CellError, Input, Op, State, bias, layer_norm, linear, tanh
+from cellwright.language import (
+    Cell,
+    CellError,
+    Input,
+    Op,
+    State,
+    bias,
+    fit,
+    hidden,
+    layer_norm,
+    linear,
+    split,
+    tanh,
+)
 from cellwright.language.ops import PARAMETRIC, POINTWISE
-from tests.cases import CELLS, widths
+from tests.cases import CELLS, assert_close, draw, run, widths
+from tests.compiler.naive import Interpreter
 
 
 def test_a_program_knows_every_operation_that_is_not_lowered_away():
@@ -62,11 +79,44 @@ def test_a_value_may_be_named_like_a_parameter():
     assert made.states[0].name == "weight_ih_2"
 
 
-def test_two_block_triangular_matrices_of_one_vector_are_refused():
+def of(kind: str, count: int) -> Any:
+    return {kind: count}
+
+
+@pytest.mark.parametrize("kind", ["blocks", "upper_blocks"])
+def test_matrices_of_blocks_that_differ_in_width_are_refused(kind):
     class Two(Cell):
         x, h = Input(), State()
-        a = linear(h, upper_blocks=2)
-        h.next = tanh(linear(x) + linear(h, upper_blocks=2) + a)
+        a, b = split(linear(h, 2 * hidden, **of(kind, 2)), 2)
+        h.next = tanh(linear(x) + linear(h, **of(kind, 2)) + a + b)
 
-    with pytest.raises(CellError, match=r"Two\.\w+.*: two block-triangular matrices read the same"):
+    with pytest.raises(CellError, match=r"Two\.\w+.*: matrices of blocks that read the same"):
         build(Two.graph, widths())
+
+
+@pytest.mark.parametrize("kind", ["blocks", "upper_blocks"])
+def test_matrices_of_blocks_are_masked_each_for_itself(kind):
+    class Two(Cell):
+        x, h = Input(), State()
+        a = tanh(linear(x) + linear(h, **of(kind, 3)))
+        h.next = a * tanh(linear(h, **of(kind, 3)))
+
+    program = lower(Two.graph, widths(3, 7))
+    values = draw(program, 5, 2)
+    (found,), _ = run(program, values)
+    numbers = [w.numpy() for w in values.params]
+    naive = Interpreter(Two.graph, widths(3, 7), numbers)
+    (wanted,), _ = naive.run([values.inputs[0].numpy()], [values.states[0].numpy()])
+    assert_close(found, torch.from_numpy(wanted), 1e-12)
+
+
+@pytest.mark.parametrize(("inputs", "fits"), [(5, True), (3, False)])
+def test_what_fits_needs_no_matrix(inputs, fits):
+    class Fitted(Cell):
+        x, h = Input(), State()
+        p = fit(x)
+        h.next = tanh(linear(h) + p)
+
+    made = build(Fitted.graph, widths(inputs, 5))
+    assert ("weight_ih" in {p.name for p in made.params}) != fits
+    assert (made.names["p"] == "x") == fits

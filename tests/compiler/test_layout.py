@@ -15,6 +15,7 @@ from cellwright.language import (
     bias,
     concat,
     diagonal,
+    fit,
     hidden,
     layer_norm,
     linear,
@@ -135,6 +136,37 @@ def test_a_second_input_is_named():
         "bias_ih": (5,),
         "weight_concat_x_u_h": (5, 7),
     }
+
+
+def test_a_state_called_i_does_not_take_the_inputs_name():
+    class Gated(Cell):
+        x, h, i = Input(), State(), State()
+        i.next = sigmoid(affine(x, h, i))
+        h.next = tanh(affine(x) + i.next)
+
+    found = shapes(Gated, input=5)
+    assert found["weight_ih"] == (10, 5)
+    assert found["weight_i_h"] == (5, 5)
+
+
+def test_a_fit_has_a_matrix_where_the_widths_differ():
+    class Fitted(Cell):
+        x, h = Input(), State()
+        h.next = tanh(fit(x) + linear(h))
+
+    assert list(shapes(Fitted)) == ["weight_ih", "weight_hh"]
+    assert list(shapes(Fitted, input=5)) == ["weight_hh"]
+
+
+def test_blocks_know_how_they_begin():
+    class Begun(Cell):
+        x, h = Input(), State()
+        a = linear(h, start="identity") + linear(h) + bias(start=0)
+        h.next = tanh(a + linear(x, start=0.25))
+
+    params, _ = layout(Begun.graph, widths())
+    begins = {block.key: block.begins for p in params for block in p.blocks}
+    assert begins == {"a.h": "identity", "a.h_2": None, "a.bias": 0.0, "h.x": 0.25}
 
 
 def test_a_long_expression_does_not_become_a_long_name():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cellwright.compiler import Low, lower, vjp
-from cellwright.compiler.program import SEQUENCE_OPS, STEP_OPS
+from cellwright.compiler.program import BLOCK_MASKS, SEQUENCE_OPS, STEP_OPS
 from cellwright.compiler.vjp import ROUTED
 from cellwright.compiler.vjp_rules import VJP, Rule, Site, Term
 from cellwright.language import Cell, Input, State, affine, maximum, minimum, relu, tanh
@@ -30,7 +30,7 @@ AFTER_ONLY = {Low.OUTER, Low.TOTAL, Low.STACK}
 def test_every_operation_of_a_forward_program_has_a_rule():
     assert set(VJP) | ROUTED == SEQUENCE_OPS - BACKWARD_ONLY - AFTER_ONLY
     assert not set(VJP) & ROUTED
-    assert AFTER_ONLY | {Low.UPPER_BLOCKS} == SEQUENCE_OPS - STEP_OPS
+    assert AFTER_ONLY | BLOCK_MASKS == SEQUENCE_OPS - STEP_OPS
 
 
 @pytest.mark.parametrize("masks", MASKS)
@@ -155,6 +155,7 @@ RULES = {
     "layer_norm": "layernorm-lstm",
     "where": "clockwork",
     "upper_blocks": "clockwork",
+    "diagonal_blocks": "slstm",
     "relu": "rnn-relu",
 }
 

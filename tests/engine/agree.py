@@ -70,6 +70,11 @@ def planned(name: str, inputs: int, hidden: int, with_bias: bool = True) -> Plan
     return plan(CATALOGUE[name], widths(inputs, hidden), with_bias)
 
 
+def reachable(made: Plan, state: str, drawn: Tensor) -> Tensor:
+    """Return numbers that a state can hold: sLSTM divides by n, which is 1 at least."""
+    return drawn.abs() + 1 if (made.cell.__name__, state) == ("SLSTM", "n") else drawn
+
+
 def numbers(made: Plan, case: Case, seed: int = 0) -> Numbers:
     """Draw everything a run is given, in float64; past a row's end lies NaN."""
     generator = torch.Generator().manual_seed(seed)
@@ -81,7 +86,10 @@ def numbers(made: Plan, case: Case, seed: int = 0) -> Numbers:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     inputs = tuple(normal(steps, batch, p.width) for p in program.inputs)
-    states = [tuple(normal(batch, c.width) for c in program.states) for _ in range(2)]
+    states = [
+        tuple(reachable(made, c.name, normal(batch, c.width)) for c in program.states)
+        for _ in range(2)
+    ]
     # Preactivations of order one, whatever the width: nothing saturates, nothing runs away.
     params = tuple(normal(*p.shape) * 0.7 / max(1, p.columns) ** 0.5 for p in program.params)
     outputs = tuple(normal(steps, batch, sized[v]) for _, v in program.outputs)

@@ -39,17 +39,28 @@ cells = pytest.mark.parametrize("name", CELLS)
 dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
 
-def check(made: Plan, dtype: torch.dtype, cases: tuple[Case, ...], track: str = "xspr") -> None:
+# Two numbers are normalised together there: where they are nearly equal, the rounding of their
+# difference is divided by as little as sqrt(eps), 1/316.
+STEEP = {("layernorm-gru", 1): 3.0}
+
+
+def check(
+    made: Plan,
+    dtype: torch.dtype,
+    cases: tuple[Case, ...],
+    track: str = "xspr",
+    factor: float = 1.0,
+) -> None:
     for seed, case in enumerate(cases):
         found, wanted = both(made, case, dtype, seed=seed, track=track)
-        assert_agree(found, wanted, dtype, (made.cell.__name__, case))
+        assert_agree(found, wanted, dtype, (made.cell.__name__, case), factor=factor)
 
 
 @dtypes
 @pytest.mark.parametrize("hidden,inputs", NARROW)
 @cells
 def test_narrow(name: str, hidden: int, inputs: int, dtype: torch.dtype):
-    check(planned(name, inputs, hidden), dtype, CASES)
+    check(planned(name, inputs, hidden), dtype, CASES, factor=STEEP.get((name, hidden), 1.0))
 
 
 @pytest.mark.slow

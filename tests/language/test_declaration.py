@@ -197,6 +197,26 @@ SLIPS = {
     "no modules": (HEAD + "i = modules()", "modules needs between 1 and 4096 values, got 0"),
     "modules that are no numbers": (HEAD + "i = modules('a')", "made of values and numbers"),
     "blocks that are none": (HEAD + "i = linear(h, upper_blocks=0)", "upper_blocks lies between 1"),
+    "diagonal blocks that are none": (HEAD + "i = linear(h, blocks=True)", "blocks lies between 1"),
+    "blocks of two kinds": (
+        HEAD + "i = linear(h, blocks=2, upper_blocks=2)",
+        "linear: blocks or upper_blocks, not both",
+    ),
+    "a start that is no number": (
+        HEAD + "i = linear(h, start='ones')",
+        "start is \"identity\" or a number, got 'ones'",
+    ),
+    "a bias that starts as a matrix": (HEAD + "i = bias(start='identity')", "start is a number"),
+    "a start that is true": (HEAD + "i = bias(start=True)", "start is a number, got True"),
+    "an identity that is not square": (
+        HEAD + "i = linear(x, start='identity')" + TAIL,
+        'Mine.i (mine.py:3): start="identity" needs a square matrix, got one from width input',
+    ),
+    "a start beyond every dtype": (
+        HEAD + "i = linear(x) + bias(start=-1e300)\nh.next = i\nc.next = i",
+        "Mine.i (mine.py:3): a weight starts between -10000 and 10000, got -1e+300",
+    ),
+    "a fit of a number": (HEAD + "i = fit(1.0)", "fit needs a vector of the cell, got 1.0"),
     "a name that is no text": (HEAD + "i = linear(h, name=3)", "linear: name is a text, got 3"),
     "a name with a space": (
         HEAD + "i = linear(h, name='a b')\nh.next = i\nc.next = i",

@@ -102,10 +102,11 @@ def changed_files(draw: st.DrawFn) -> str:
 
 
 METHODS = {"append", "chunk", "expand", "expand_as", "flatten", "mean", "new_zeros", "split", "sum"}
-METHODS |= {"t", "to", "unbind"}
+METHODS |= {"repeat", "t", "to", "unbind"}
 TORCH = {"abs", "addmm", "arange", "cat", "clamp", "exp", "full_like", "log", "maximum", "minimum"}
 TORCH |= {"relu", "rsqrt", "sigmoid", "stack", "tanh", "tensor", "where", "zeros_like"}
-FUNCTIONS = {"zip", "range", "reversed", "module_of", "upper_blocks", "normalize_vjp"}
+FUNCTIONS = {"zip", "range", "reversed", "module_of", "normalize_vjp"}
+FUNCTIONS |= {"upper_blocks", "diagonal_blocks"}
 HARMLESS = (
     *(ast.Module, ast.Import, ast.alias, ast.FunctionDef, ast.arguments, ast.arg, ast.Return),
     *(ast.Assign, ast.Expr, ast.For, ast.Name, ast.Load, ast.Store, ast.Tuple, ast.List),

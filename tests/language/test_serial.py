@@ -1,6 +1,7 @@
 """cell.json: what is written is read back, and every slip in a file is named."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 
@@ -15,8 +16,10 @@ from cellwright.language import (
     Input,
     State,
     affine,
+    bias,
     cell_from_json,
     cell_to_json,
+    fit,
     linear,
     modules,
     tanh,
@@ -47,9 +50,9 @@ def test_a_loaded_cell_computes_the_same_numbers(name):
     loaded = lower(again.graph, widths())
     assert loaded == program
     values = draw(program)
-    (wanted,), _ = run(program, values)
-    (found,), _ = run(loaded, values)
-    assert torch.equal(found, wanted)
+    wanted, _ = run(program, values)
+    found, _ = run(loaded, values)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
 def test_every_attribute_comes_back():
@@ -59,7 +62,8 @@ def test_every_attribute_comes_back():
         x, h = Input(), State()
         m = modules(1, 2.5, 1e-17, -3)
         k = linear(h, upper_blocks=3, name="own")
-        h.next = tanh(affine(x, k)) * m + 1 / 3
+        b = linear(k, blocks=2, start="identity") + bias(start=-0.5) + fit(x)
+        h.next = tanh(affine(x, b) + linear(b, start=2)) * m + 1 / 3
 
     again = cell_from_json(cell_to_json(Rich))
     assert again.graph.nodes == Rich.graph.nodes
@@ -174,6 +178,13 @@ SLIPS: dict[str, tuple[Callable[[dict], object], str]] = {
     ),
     "blocks that are true": (node(3, upper_blocks=True), "upper_blocks lies between 0 and 4096"),
     "blocks without end": (node(3, upper_blocks=5000), "upper_blocks lies between 0 and 4096"),
+    "two kinds of blocks": (node(3, blocks=2, upper_blocks=2), "a matrix is of one kind"),
+    "a start that is code": (node(3, start="eye()"), 'start is "identity" or a number, got'),
+    "a start that is true": (node(3, start=True), 'start is "identity" or a number, got True'),
+    "a start without end": (node(3, start=math.inf), "is not a number a cell can hold"),
+    "a start beyond every dtype": (node(3, start=1e299), "starts between -10000 and 10000, got"),
+    "a start that is not square": (node(3, start="identity"), "needs a square matrix"),
+    "a fit that is true": (node(3, fit=True), "fit lies between 0 and 4096"),
     "a tag that is code": (node(3, tag="a b"), "tag is a short name, got 'a b'"),
     "a long tag": (node(3, tag="a" * 33), "a part of a parameter's name is letters"),
     "a node that nothing reads": (

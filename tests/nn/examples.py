@@ -40,6 +40,10 @@ class Delay(Cell):
 
 OWN = {"two streams": TwoStreams, "delay": Delay}
 ALL_CELLS = (*CELLS, *OWN)
+# Their second input is as wide as the state: a layer above cannot read both directions' outputs.
+STREAMED = ("depth-gated", "grid", "grid-priority")
+SEVERAL = (*STREAMED, "depth-gated-lowest", "ea-lstm", "two streams")  # inputs or outputs
+ONE_TENSOR = tuple(name for name in ALL_CELLS if name not in SEVERAL)
 
 
 def build(name: str, num_layers: int = 1, dtype: torch.dtype = torch.float64, **options) -> Any:
@@ -51,6 +55,11 @@ def build(name: str, num_layers: int = 1, dtype: torch.dtype = torch.float64, **
         options["widths"] = {"stream": 7, "memory": 6}
     if name == "lstm-projected":
         options["proj_size"] = P
+    if name == "ea-lstm":  # its second input comes from outside alone
+        options["widths"] = {"static": 3}
+        num_layers = 1
+    if (name in STREAMED and options.get("bidirectional")) or name == "depth-gated-lowest":
+        num_layers = 1
     cell = OWN.get(name, name)
     return Recurrent(cell, I, H, num_layers, dtype=dtype, **options)
 

@@ -21,12 +21,21 @@ KEYS = {
     "coupled": "f.x g.x o.x f.h g.h o.h f.bias g.bias o.bias",
     "gru": "r.x z.x n.x r.h z.h n.h r.bias z.bias n.bias n.bias_h",
     "gru-cho": "r.x z.x n.x r.h z.h r.bias z.bias n.bias n.r*h",
-    "mut1": "z.x r.x p.x r.h z.bias r.bias n.r*h n.bias",
+    "mut1": "z.x r.x n.x r.h z.bias r.bias n.r*h n.bias",
+    "mut2": "z.x r.x n.x z.h r.h z.bias n.bias n.r*h r.bias",
+    "mut3": "z.x r.x n.x r.h z.bias r.bias n.bias z.tanh(h) n.r*h",
+    "indrnn": "h.x h.h h.bias",
+    "fgr": "i.x f.x g.x o.x i.h f.h g.h o.h i.bias f.bias g.bias o.bias"
+    " i.i f.i o.i i.f f.f o.f i.o f.o o.o i.c f.c o.c.next",
+    "ea-lstm": "f.x g.x o.x f.h g.h o.h f.bias g.bias o.bias i.s i.bias",
+    "slstm": "li.x lf.x z.x o.x li.h lf.h z.h o.h li.bias lf.bias z.bias o.bias",
+    "depth-gated": "i.x f.x g.x d.x o.x i.h f.h g.h o.h i.bias f.bias g.bias d.bias o.bias"
+    " i.c f.c d.c d.below o.c.next",
     "clockwork": "n.x n.h n.bias",
     "layernorm-lstm": "z.x z.h z.gain z.gain_h h.gain z.shift z.shift_h h.shift"
     " f.bias i.bias o.bias g.bias",
 }
-KEYS["rnn-relu"] = KEYS["rnn"]
+KEYS["rnn-relu"] = KEYS["irnn"] = KEYS["rnn"]
 
 
 @pytest.mark.parametrize("name", KEYS)

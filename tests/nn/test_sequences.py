@@ -8,6 +8,7 @@ from cellwright.nn import Recurrent
 from tests.cases import CELLS
 from tests.nn.examples import (
     ALL_CELLS,
+    ONE_TENSOR,
     B,
     H,
     I,
@@ -100,7 +101,7 @@ def test_lengths_that_cannot_be(lengths):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("enforce_sorted", [False, True])
-@pytest.mark.parametrize("name", [n for n in ALL_CELLS if n != "two streams"])  # one tensor
+@pytest.mark.parametrize("name", ONE_TENSOR)
 def test_packed_equals_lengths(name, enforce_sorted, batch_first):
     layer = build(name, num_layers=2, bidirectional=True, batch_first=batch_first)
     lengths = [5, 3, 2] if enforce_sorted else [2, 5, 3]

@@ -19,7 +19,7 @@ from torch.func import (
 )
 
 from cellwright.nn import LSTM, Recurrent, RecurrentCell
-from tests.nn.examples import ALL_CELLS, B, H, I, T, build, flat, inputs_for, pick
+from tests.nn.examples import ALL_CELLS, ONE_TENSOR, B, H, I, T, build, flat, inputs_for, pick
 
 close = torch.testing.assert_close
 every_cell = pytest.mark.parametrize("name", ALL_CELLS)
@@ -31,8 +31,8 @@ def small(name, **options):
     """Build a layer of few units: second derivatives are checked number by number."""
     if name == "delay":
         return Recurrent(build(name).cell, 3, 3, dtype=torch.float64, **options)
-    widths = {"stream": 2, "memory": 2} if name == "two streams" else {}
-    options |= {"widths": widths, "proj_size": 1 if name == "lstm-projected" else 0}
+    own = {"two streams": {"stream": 2, "memory": 2}, "ea-lstm": {"static": 1}}
+    options |= {"widths": own.get(name, {}), "proj_size": 1 if name == "lstm-projected" else 0}
     return Recurrent(build(name).cell, 2, 3, dtype=torch.float64, **options)
 
 
@@ -122,7 +122,7 @@ def test_jacobians_agree(name):
         close(a, b, rtol=1e-10, atol=1e-12)
     tangent = pick(x, 0, [1, 0])
     moved = jvp(run, (x,), (tangent,))[1]
-    if name != "two streams":
+    if name in ONE_TENSOR:
         close(moved, torch.einsum("tbhsci,sci->tbh", backwards, tangent))
 
 

@@ -17,8 +17,19 @@ from cellwright.compiler import Program, lower, vjp
 from cellwright.nn import Recurrent
 from cellwright.runtime import fast, native, threads, use_backend
 from cellwright.runtime.fast import FastProgram
-from tests.cases import CELLS, GRADIENT_TOLERANCE, MASKS, TOLERANCE, Values, draw, run, widths
+from tests.cases import (
+    CELLS,
+    GRADIENT_TOLERANCE,
+    MASKS,
+    TOLERANCE,
+    Values,
+    draw,
+    options,
+    run,
+    widths,
+)
 from tests.compiler.drawn import SIZES, Source, sources
+from tests.nn.examples import flat, inputs_for
 
 # hidden, input, batch, steps: no vector full, one unit, a tile and a bit, several blocks
 SHAPES = ((33, 7, 13, 5), (1, 1, 1, 3), (7, 3, 2, 1), (130, 5, 7, 3))
@@ -76,11 +87,14 @@ def test_machine_code_is_the_reference(name: str, dtype: torch.dtype):
             made = FastProgram(side, dtype)
             for reset, lengths in MASKS.values():
                 v = cast(draw(side, steps, batch, reset=reset, lengths=lengths), dtype)
-                if side.reverse:  # what comes in is zero past a row's end; a reset has no values
+                if side.reverse:  # cotangents are zero past a row's end; a reset has no values
                     v = dataclasses.replace(v, starts=())
                     if lengths:
                         ended = v.masks[-1][..., None]
-                        zeroed = tuple(torch.where(ended, x, 0) for x in v.inputs)
+                        zeroed = tuple(
+                            torch.where(ended, x, 0) if port.name in adjoint.cotangents else x
+                            for port, x in zip(side.inputs, v.inputs, strict=True)
+                        )
                         v = dataclasses.replace(v, inputs=zeroed)
                 outputs, ends = run(side, cast(v, torch.float64), reset=reset, lengths=lengths)
                 kept = len(side.outputs) + len(side.results)
@@ -92,15 +106,16 @@ def test_machine_code_is_the_reference(name: str, dtype: torch.dtype):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_extremes_saturate(name: str):
-    layer = Recurrent(name, 5, 9, proj_size=4 if name == "lstm-projected" else 0)
-    x = torch.full((4, 3, 5), 100.0)
-    x[1::2] = -100.0
-    x.requires_grad_()
+    layer = Recurrent(name, 5, 9, **options(name, 9))
+    inputs = [torch.full_like(x, 100.0) for x in flat(inputs_for(layer, 4, 3))]
+    for x in inputs:
+        x[1::2] = -100.0
+        x.requires_grad_()
     with use_backend("llvm"):
-        output, _ = layer(x)
-        output.sum().backward()
-    assert output.isfinite().all() or name == "rnn-relu"
-    assert x.grad is not None and x.grad.isfinite().all()
+        output, _ = layer(tuple(inputs) if len(inputs) > 1 else inputs[0])
+        torch.stack([y.sum() for y in flat(output)]).sum().backward()
+    assert all(y.isfinite().all() for y in flat(output)) or name == "rnn-relu"
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in inputs)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

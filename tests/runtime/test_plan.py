@@ -54,10 +54,10 @@ def test_a_plan_runs_what_the_reference_says(name):
     made = plan(CATALOGUE[name], widths())
     for (reset, lengths), loop in made.loops.items():
         values = draw(made.program, reset=reset, lengths=lengths)
-        (found,), final = loop(*values.tensors, *values.masks)
-        (wanted,), ends = run(made.program, values, reset=reset, lengths=lengths)
-        assert torch.equal(found, wanted)
-        assert all(torch.equal(a, b) for a, b in zip(final, ends, strict=True))
+        found, final = loop(*values.tensors, *values.masks)
+        wanted, ends = run(made.program, values, reset=reset, lengths=lengths)
+        pairs = zip((*found, *final), (*wanted, *ends), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_plan_that_emits_its_states():

@@ -11,6 +11,9 @@ from cellwright.language import (
     Op,
     State,
     affine,
+    bias,
+    fit,
+    linear,
     minimum,
     relu,
     tanh,
@@ -66,6 +69,24 @@ def test_what_would_take_a_library_to_write_is_refused():
 
     with pytest.raises(CellError, match="Doubled: an equation too long to write out"):
         equations(Doubled)
+
+
+def test_matrices_of_a_kind_are_marked_and_explained():
+    class Kinds(Cell):
+        x, h = Input(), State()
+        a = linear(h, blocks=2) + linear(h, upper_blocks=2, name="up") + fit(x)
+        h.next = tanh(a + linear(x) + bias(start=-1.5))
+
+    text = " ".join(equations(Kinds).split())
+    assert "a = blocks(W_ah) h[t-1] + upper(W_up') h[t-1] + fit(x)" in text
+    for words in (
+        "upper(W): the blocks below the diagonal are 0",
+        "blocks(W): the blocks off the diagonal are 0",
+        "fit(v): v itself where the widths agree, else W v",
+        "b_h starts as -1.5",
+    ):
+        assert words in text
+        assert words not in " ".join(equations(CATALOGUE["lstm"]).split())
 
 
 def test_parentheses_stand_where_they_must():

@@ -97,12 +97,13 @@ def test_reset_starts_afresh(name):
     mask = torch.zeros(5, 2, dtype=torch.bool)
     mask[2] = True
     given = Values(values.inputs, values.states, values.params, values.starts, (mask,))
-    (output,), final = run(program, given, reset=True)
+    outputs, final = run(program, given, reset=True)
     tail = Values(tuple(x[2:] for x in values.inputs), values.starts, values.params)
-    (wanted,), wanted_final = run(program, tail)
-    assert_close(output[2:], wanted, 1e-12, name)
+    wanted, wanted_final = run(program, tail)
     head = Values(tuple(x[:2] for x in values.inputs), values.states, values.params)
-    assert_close(output[:2], run(program, head)[0][0], 1e-12, name)
+    for output, before, after in zip(outputs, run(program, head)[0], wanted, strict=True):
+        assert_close(output[:2], before, 1e-12, name)
+        assert_close(output[2:], after, 1e-12, name)
     for found, want in zip(final, wanted_final, strict=True):
         assert_close(found, want, 1e-12, name)
 
@@ -115,9 +116,9 @@ def test_a_row_that_ends_keeps_its_state_and_emits_zeros(name):
     assert 0 in lengths
     poisoned = tuple(torch.where(values.masks[0][..., None], x, torch.nan) for x in values.inputs)
     given = Values(poisoned, values.states, values.params, masks=values.masks)
-    (output,), final = run(program, given, lengths=True)
+    outputs, final = run(program, given, lengths=True)
     for row, length in enumerate(lengths):
-        assert bool((output[length:, row] == 0).all())
+        assert all(bool((output[length:, row] == 0).all()) for output in outputs)
         states = tuple(s[row : row + 1] for s in values.states)
         if length == 0:
             assert all(bool((f[row] == s[0]).all()) for f, s in zip(final, states, strict=True))
@@ -125,8 +126,9 @@ def test_a_row_that_ends_keeps_its_state_and_emits_zeros(name):
         alone = Values(
             tuple(x[:length, row : row + 1] for x in values.inputs), states, values.params
         )
-        (wanted,), ends = run(program, alone)
-        assert_close(output[:length, row], wanted[:, 0], 1e-12, name)
+        wanted, ends = run(program, alone)
+        for output, want in zip(outputs, wanted, strict=True):
+            assert_close(output[:length, row], want[:, 0], 1e-12, name)
         for found, want in zip(final, ends, strict=True):
             assert_close(found[row], want[0], 1e-12, name)
 

@@ -69,20 +69,30 @@ class Subject:
         return getattr(nn, name)(width, width, dtype=dtype, **options, **projection)
 
 
+def _own_widths(cell: type[Cell]) -> list[str]:
+    return [s for s in cell.graph.symbols if s not in ("input", "hidden", "proj")]
+
+
+def _whole_catalogue() -> list[str]:
+    """The names of all cells that input and hidden size decide."""
+    return [name for name, cell in cells.CATALOGUE.items() if not _own_widths(cell)]
+
+
 def subjects(text: str) -> tuple[Subject, ...]:
-    """Read cells parted by commas, "all" for the catalogue: names, or file.py:Class.
+    """Read cells parted by commas, names or file.py:Class; "all" for the catalogue's.
+
+    All are those without widths of their own, whose sizes a benchmark cannot choose.
 
     Raises CellError for a cell that is not there, BenchError for one that cannot be timed.
     """
-    specs = list(cells.CATALOGUE) if text.strip() == "all" else text.split(",")
+    specs = _whole_catalogue() if text.strip() == "all" else text.split(",")
     found: dict[str, Subject] = {}
     for spec in (part.strip() for part in specs):
         if not spec:
             raise BenchError(f"cells: expected names parted by commas, or all; got {text!r:.60}")
         cell = cells.find(spec)
         subject = Subject(spec if spec in cells.CATALOGUE else cell.__name__, cell)
-        more = [s for s in cell.graph.symbols if s not in ("input", "hidden", "proj")]
-        if more:
+        if more := _own_widths(cell):
             raise BenchError(
                 f"{cell.__name__}: has widths besides input, hidden and proj: {', '.join(more)}; "
                 "a benchmark cannot choose their sizes"

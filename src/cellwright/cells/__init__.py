@@ -11,27 +11,62 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cellwright.cells.clockwork import Clockwork
+from cellwright.cells.deep import DepthGated, DepthGatedLowest, Grid, GridPriority
+from cellwright.cells.exponential import SLSTM
 from cellwright.cells.gru import GRU, GRUCho
-from cellwright.cells.lstm import LSTM, LSTM1997, Coupled, Peephole, ProjectedLSTM
-from cellwright.cells.mutants import MUT1
-from cellwright.cells.normed import LayerNormLSTM
-from cellwright.cells.simple import RNN, ReluRNN
+from cellwright.cells.lstm import (
+    EALSTM,
+    LSTM,
+    LSTM1997,
+    Coupled,
+    LSTM1997Paper,
+    Peephole,
+    ProjectedLSTM,
+)
+from cellwright.cells.minimal import JANET, MGU, IndRNN, LiGRU
+from cellwright.cells.mutants import MUT1, MUT2, MUT3
+from cellwright.cells.normed import LayerNormGRU, LayerNormLSTM
+from cellwright.cells.odyssey import CIFG, FGR, NFG, NIAF, NIG, NOAF, NOG, NP
+from cellwright.cells.simple import IRNN, RNN, ReluRNN
 from cellwright.language import Cell, CellError
 
 CATALOGUE: Mapping[str, type[Cell]] = MappingProxyType(
     {
         "rnn": RNN,
         "rnn-relu": ReluRNN,
+        "irnn": IRNN,
+        "indrnn": IndRNN,
         "lstm-1997": LSTM1997,
+        "lstm-1997-paper": LSTM1997Paper,
         "lstm": LSTM,
         "lstm-projected": ProjectedLSTM,
         "peephole": Peephole,
+        "nig": NIG,
+        "nfg": NFG,
+        "nog": NOG,
+        "niaf": NIAF,
+        "noaf": NOAF,
+        "np": NP,
+        "cifg": CIFG,
+        "fgr": FGR,
         "coupled": Coupled,
+        "janet": JANET,
+        "ea-lstm": EALSTM,
+        "slstm": SLSTM,
         "gru": GRU,
         "gru-cho": GRUCho,
+        "mgu": MGU,
+        "ligru": LiGRU,
         "mut1": MUT1,
+        "mut2": MUT2,
+        "mut3": MUT3,
         "clockwork": Clockwork,
         "layernorm-lstm": LayerNormLSTM,
+        "layernorm-gru": LayerNormGRU,
+        "depth-gated": DepthGated,
+        "depth-gated-lowest": DepthGatedLowest,
+        "grid": Grid,
+        "grid-priority": GridPriority,
     }
 )
 

@@ -29,6 +29,22 @@ class LSTM1997(Cell):
     h.next = o * tanh(c.next)
 
 
+class LSTM1997Paper(Cell):
+    """LSTM without a forget gate, squashed as in the paper (Hochreiter & Schmidhuber 1997).
+
+    g(a) = 4 sigmoid(a) - 2 squashes the candidate, h(c) = 2 sigmoid(c) - 1 what is shown.
+    """
+
+    x, h, c = Input(), State(), State()
+
+    i = sigmoid(affine(x, h))
+    g = 4 * sigmoid(affine(x, h)) - 2
+    o = sigmoid(affine(x, h))
+
+    c.next = c + i * g
+    h.next = o * (2 * sigmoid(c.next) - 1)
+
+
 class LSTM(Cell):
     """Long short-term memory with a forget gate (Gers, Schmidhuber & Cummins 2000)."""
 
@@ -89,4 +105,23 @@ class Coupled(Cell):
     o = sigmoid(affine(x, h))
 
     c.next = f * c + (1 - f) * g
+    h.next = o * tanh(c.next)
+
+
+class EALSTM(Cell):
+    """Entity-aware LSTM: static features open the input gate (Kratzert et al. 2019).
+
+    `s` holds what never changes along a sequence, `static` wide: give a sequence that repeats it,
+    as `features.expand(T, -1, -1)` of [B, static], and the input (x, s).
+    """
+
+    x, s = Input(), Input("static")
+    h, c = State(), State()
+
+    i = sigmoid(affine(s))  # the same at every step
+    f = sigmoid(affine(x, h))
+    g = tanh(affine(x, h))
+    o = sigmoid(affine(x, h))
+
+    c.next = f * c + i * g
     h.next = o * tanh(c.next)

@@ -32,3 +32,21 @@ class LayerNormLSTM(Cell):
 
     c.next = f * c + i * g
     h.next = o * tanh(layer_norm(c.next))
+
+
+class LayerNormGRU(Cell):
+    """GRU with layer normalisation (Ba, Kiros & Hinton 2016, supplementary material).
+
+    The projections of both gates are normalised together, the candidate's apart; the reset acts
+    after the matrix. z near 1 takes the candidate. There are no biases but the norms' shifts.
+    """
+
+    x, h = Input(), State()
+
+    a = layer_norm(linear(h, 2 * hidden)) + layer_norm(linear(x, 2 * hidden))
+    az, ar = split(a, 2)
+    z = sigmoid(az)
+    r = sigmoid(ar)
+    n = tanh(layer_norm(linear(x)) + r * layer_norm(linear(h)))
+
+    h.next = (1 - z) * h + z * n

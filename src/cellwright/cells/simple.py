@@ -1,6 +1,6 @@
 """Simple recurrent networks: one state, no gates."""
 
-from cellwright.language import Cell, Input, State, affine, relu, tanh
+from cellwright.language import Cell, Input, State, affine, bias, linear, relu, tanh
 
 
 class RNN(Cell):
@@ -17,3 +17,15 @@ class ReluRNN(Cell):
     x, h = Input(), State()
 
     h.next = relu(affine(x, h))
+
+
+class IRNN(Cell):
+    """Rectified network that starts as the identity (Le, Jaitly & Hinton 2015).
+
+    The recurrent matrix starts as the identity and the bias at zero. W is drawn as in other
+    cells, where the paper draws it with a standard deviation of 0.001.
+    """
+
+    x, h = Input(), State()
+
+    h.next = relu(linear(x) + linear(h, start="identity") + bias(start=0))

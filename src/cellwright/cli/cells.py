@@ -19,6 +19,7 @@ cellwright show peephole
 """
 
 WIDTH = 128  # input and hidden size of the parameter counts
+OTHER = 16  # size of a width that a cell has of its own
 _SOURCE = re.compile(r"\(([^()]*\b(?:19|20)\d\d[^()]*)\)")  # "(Gers & Schmidhuber 2000)"
 
 
@@ -49,7 +50,10 @@ def cells(as_json: flags.Json = False) -> None:
         what = f"{entry.summary} ({entry.source})" if entry.source else entry.summary
         table.add_row(entry.name, what, " ".join(entry.states), count(entry.parameters))
     out.print(table)
-    out.print(f"weights: of one layer with {WIDTH} inputs and {WIDTH} units.")
+    out.print(
+        f"weights: of one layer with {WIDTH} inputs and {WIDTH} units; a projection is "
+        f"{WIDTH // 2} wide, another width of a cell's own {OTHER}."
+    )
     out.print("The equations of one: cellwright show lstm. Your own: --cell file.py:Class")
 
 
@@ -60,8 +64,10 @@ def entries() -> list[Entry]:
 
     found = []
     for name, cell in CATALOGUE.items():
-        projection = WIDTH // 2 if "proj" in cell.graph.symbols else 0
-        layer = Recurrent(cell, WIDTH, WIDTH, proj_size=projection, device="meta")
+        symbols = cell.graph.symbols
+        projection = WIDTH // 2 if "proj" in symbols else 0
+        own = {s: OTHER for s in symbols if s not in ("input", "hidden", "proj")}
+        layer = Recurrent(cell, WIDTH, WIDTH, proj_size=projection, widths=own, device="meta")
         summary, source = described(inspect.cleandoc(cell.__doc__ or ""))
         size = sum(p.numel() for p in layer.parameters())
         found.append(Entry(name, summary, source, tuple(cell.graph.state_names), size))

@@ -128,6 +128,8 @@ class _Builder:
             shift = self._rows(None, self.places[index, "shift"])
             args = (operand, gain, shift)
             return self._emit(node.name, Op.LAYER_NORM, args, width, eps=EPSILON)
+        if (index, "weight") not in self.places:  # what fits needs no matrix
+            return operand
         place = self.places[index, "weight"]
         if node.op is Op.DIAGONAL:
             return self._emit(node.name, Op.MUL, (operand, self._rows(None, place)), width)
@@ -145,16 +147,16 @@ class _Builder:
     def _matrix(self, place: Place, node: Node) -> str:
         """Name the matrix of a product, its forbidden blocks masked to zero where it has any."""
         param = self.params[place.param]
-        if not param.upper_blocks:
+        if param.mask is None:
             return place.param
-        if len(param.blocks) > 1:
+        if len({block.stop - block.start for block in param.blocks}) > 1:
             raise CellError(
-                f"{self.graph.cell}.{node.owner}: two block-triangular matrices read "
-                "the same vector; join them with one linear of twice the width, or name one"
+                f"{self.graph.cell}.{node.owner}: matrices of blocks that read the same vector "
+                "and differ in width; name one, as in linear(v, ..., name='mine')"
             )
         if place.param not in self.masked:
-            attrs = (("modules", param.upper_blocks),)
+            attrs = (("modules", param.modules), ("parts", len(param.blocks)))
             name = self._name(f"{place.param}_masked")
-            self.once.append(Instr(name, Low.UPPER_BLOCKS, (place.param,), param.columns, attrs))
+            self.once.append(Instr(name, param.mask, (place.param,), param.columns, attrs))
             self.masked[place.param] = name
         return self.masked[place.param]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cellwright.compiler.program import Block, Param
+from cellwright.compiler.program import Block, Low, Param
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.ops import PARAMETRIC, Op
@@ -36,13 +36,12 @@ def layout(
     `gain`, `shift`), its place in them.
     """
     wanted: dict[str, list[tuple[int, str, int]]] = {}  # parameter -> (node, kind, rows)
-    shapes: dict[str, tuple[int, int]] = {}  # parameter -> (columns, upper_blocks)
+    shapes: dict[str, tuple[int, Low | None, int]] = {}  # parameter -> (columns, mask, modules)
     for index, node in enumerate(graph.nodes):
         for kind, param, rows, columns in _weights(graph, index, node, sizes):
             if kind == "bias" and not with_bias:
                 continue
-            modules = node.attr("upper_blocks", 0)
-            shape = (columns, modules if isinstance(modules, int) else 0)
+            shape = (columns, *_mask(node))
             while shapes.setdefault(param, shape) != shape:
                 param += "_"  # the same vector through another kind of matrix
             wanted.setdefault(param, []).append((index, kind, rows))
@@ -52,10 +51,11 @@ def layout(
         at, blocks = 0, []
         for index, kind, rows in entries:
             places[index, kind] = Place(param, at, at + rows)
-            blocks.append(Block(keys[index, kind], at, at + rows))
+            begins = graph.nodes[index].attr("start")
+            assert not isinstance(begins, tuple)
+            blocks.append(Block(keys[index, kind], at, at + rows, begins))
             at += rows
-        columns, modules = shapes[param]
-        params.append(Param(param, at, columns, tuple(blocks), modules))
+        params.append(Param(param, at, shapes[param][0], tuple(blocks), *shapes[param][1:]))
     return tuple(sorted(params, key=_order)), places
 
 
@@ -65,6 +65,15 @@ FIRST = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def _order(param: Param) -> tuple[int, bool]:
     """Torch's four in torch's order, then other matrices, then other vectors."""
     return (FIRST.index(param.name) if param.name in FIRST else len(FIRST), not param.columns)
+
+
+def _mask(node: Node) -> tuple[Low | None, int]:
+    """Say which blocks of a matrix stay zero, and into how many modules it falls."""
+    for key, mask in (("upper_blocks", Low.UPPER_BLOCKS), ("blocks", Low.DIAGONAL_BLOCKS)):
+        modules = node.attr(key)
+        if isinstance(modules, int) and modules:
+            return mask, modules
+    return None, 0
 
 
 def _weights(
@@ -84,7 +93,10 @@ def _weights(
         return [("weight", f"weight_{tag}", rows, 0)]
     width = graph.nodes[operand].width
     assert width is not None
-    return [("weight", f"weight_{tag}", rows, width.resolve(sizes))]
+    columns = width.resolve(sizes)
+    if node.attr("fit") and columns == rows:
+        return []
+    return [("weight", f"weight_{tag}", rows, columns)]
 
 
 def _tag(graph: Graph, operand: int) -> str:
@@ -92,7 +104,8 @@ def _tag(graph: Graph, operand: int) -> str:
     if operand == graph.inputs[0]:
         return "ih"
     name = re.sub(r"[^A-Za-z0-9]+", "_", spelling(graph, operand)).strip("_")
-    return f"{name}h" if len(name) == 1 else f"{name}_h"
+    # A state called i would take the input's letter.
+    return f"{name}h" if len(name) == 1 and name != "i" else f"{name}_h"
 
 
 def _bias_tag(graph: Graph, index: int, node: Node) -> str:

@@ -19,7 +19,9 @@ class Low(StrEnum):
     STACK = "stack"  # (W, V, ...) -> the rows of W above those of V
     SLICE = "slice"  # (v; start, stop) -> v[..., start:stop]
     ZEROS = "zeros"  # (; width[, rows]) -> a vector of zeros; `rows`: a parameter's, 0 its vector
-    UPPER_BLOCKS = "upper_blocks"  # (W; modules) -> W, the blocks below its diagonal zero
+    # (W; modules, parts) -> W, of each of `parts` equal ranges of its rows some blocks zero:
+    UPPER_BLOCKS = "upper_blocks"  # those below the diagonal
+    DIAGONAL_BLOCKS = "diagonal_blocks"  # those off the diagonal
     NORMALIZE = "normalize"  # (v) -> (v - mean v) / sqrt(var v + eps)
     NORMALIZE_VJP = "normalize_vjp"  # (ct, v) -> cotangent of v
 
@@ -40,7 +42,8 @@ STEP_OPS: frozenset[Op | Low] = frozenset(
         Low.NORMALIZE_VJP,
     }
 )
-SEQUENCE_OPS: frozenset[Op | Low] = STEP_OPS | {Low.OUTER, Low.TOTAL, Low.STACK, Low.UPPER_BLOCKS}
+BLOCK_MASKS = frozenset({Low.UPPER_BLOCKS, Low.DIAGONAL_BLOCKS})
+SEQUENCE_OPS: frozenset[Op | Low] = STEP_OPS | {Low.OUTER, Low.TOTAL, Low.STACK, *BLOCK_MASKS}
 PRODUCTS = frozenset({Low.PRODUCT, Low.PRODUCT_T})
 NORMS = frozenset({Op.LAYER_NORM, Low.NORMALIZE, Low.NORMALIZE_VJP})
 
@@ -92,25 +95,31 @@ class Carry:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of a packed parameter that one word of one equation owns; `key` is `f.h`."""
+    """The rows of a packed parameter that one word of one equation owns; `key` is `f.h`.
+
+    `begins` says the first values: "identity", a number, or None where they are drawn.
+    """
 
     key: str
     start: int
     stop: int
+    begins: float | str | None = None
 
 
 @dataclass(frozen=True)
 class Param:
     """A packed parameter: several equations' weights in one tensor, [rows] or [rows, columns].
 
-    `upper_blocks` is the number of modules of a block-triangular matrix, 0 for a full one.
+    `mask` says which blocks stay zero in the rows of each of `blocks`, and `modules` how many
+    blocks these rows and the columns fall into; a full matrix has no mask.
     """
 
     name: str
     rows: int
     columns: int  # 0: a vector
     blocks: tuple[Block, ...]
-    upper_blocks: int = 0
+    mask: Low | None = None
+    modules: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -223,6 +232,9 @@ def verify(program: Program) -> Program:
     for name, value in program.outputs:
         if value not in step or not widths[value]:
             raise ProgramError(f"{program.name}: output {name} = {value} is not a vector of a step")
+    for name, value in program.names.items():
+        if value not in step:
+            raise ProgramError(f"{program.name}: equation {name} = {value} is not computed")
     for value in program.residuals:
         if value not in step:
             raise ProgramError(f"{program.name}: residual {value} is not computed")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from cellwright.compiler.program import Instr, Low, Program, Stage, verify
+from cellwright.compiler.program import BLOCK_MASKS, Instr, Low, Program, Stage, verify
 from cellwright.compiler.rewrite import Fresh
 from cellwright.language.ops import Op
 
@@ -55,7 +55,7 @@ ROWS = {"weight": "p", "norm_gain": "gain", "norm_shift": "shift", "bias": "b"}
 
 
 def _stem(params: Collection[str], instr: Instr, phase: str, feeds: list[str]) -> str:
-    if instr.op is Low.UPPER_BLOCKS:
+    if instr.op in BLOCK_MASKS:
         return f"{instr.args[0]}_masked"
     if instr.op is Low.ZEROS:
         return "zeros"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cellwright.compiler.program import (
+    BLOCK_MASKS,
     SCALAR,
     Carry,
     Instr,
@@ -192,7 +193,7 @@ class _Builder:
 
     def _masked_rows(self, name: str) -> int:
         instr = self.made.get(name)
-        if instr is not None and instr.op is Low.UPPER_BLOCKS:
+        if instr is not None and instr.op in BLOCK_MASKS:
             return self._rows(instr.args[0])
         return self.widths[name]
 

@@ -146,6 +146,9 @@ VJP: dict[Op | Low, tuple[Rule | None, ...]] = {
         lambda s: s.ct,
     ),
     Low.UPPER_BLOCKS: (lambda s: s.call(Low.UPPER_BLOCKS, s.ct, width=s.instr.width, keep=True),),
+    Low.DIAGONAL_BLOCKS: (
+        lambda s: s.call(Low.DIAGONAL_BLOCKS, s.ct, width=s.instr.width, keep=True),
+    ),
     Op.CONSTANT: (),
     Op.MODULES: (),
     Low.ZEROS: (),

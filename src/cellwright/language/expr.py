@@ -7,7 +7,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cellwright.language.errors import CellError
-from cellwright.language.graph import MOST_MODULES, Attribute
+from cellwright.language.graph import IDENTITY, MOST_MODULES, Attribute
 from cellwright.language.ops import Op
 from cellwright.language.width import HIDDEN, INPUT, Width
 
@@ -228,21 +228,31 @@ def linear(
     width: Width | int | str = HIDDEN,
     *,
     upper_blocks: int | None = None,
+    blocks: int | None = None,
+    start: float | str | None = None,
     name: str | None = None,
 ) -> Expr:
     """W v, with a weight W of its own, [width, width of v].
 
-    `upper_blocks=n` keeps W block-triangular: rows and columns fall into n modules and module k
-    reads only modules k and later; the other blocks are zero and stay so. `name` overrides the
-    first part of the stored parameter's name (`hr` gives `weight_hr_l0`).
+    `blocks=n` keeps W block-diagonal: rows and columns fall into n modules and module k reads
+    module k alone; `upper_blocks=n` keeps it block-triangular: module k reads modules k and
+    later. The other blocks are zero and stay so. `start="identity"` begins with W = I, a number
+    with that number everywhere; else W is drawn. `name` overrides the first part of the stored
+    parameter's name (`hr` gives `weight_hr_l0`).
     """
     attrs: dict[str, Attribute] = {}
     if isinstance(width, Expr):
         fail("linear takes one vector; affine(v, w) and linear(v) + linear(w) take several")
-    if upper_blocks is not None:
-        if isinstance(upper_blocks, bool) or not 1 <= upper_blocks <= MOST_MODULES:
-            fail(f"upper_blocks lies between 1 and {MOST_MODULES}, got {upper_blocks!r:.40}")
-        attrs["upper_blocks"] = upper_blocks
+    if blocks is not None and upper_blocks is not None:
+        fail("linear: blocks or upper_blocks, not both")
+    for key, count in (("upper_blocks", upper_blocks), ("blocks", blocks)):
+        if count is None:
+            continue
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_MODULES:
+            fail(f"{key} lies between 1 and {MOST_MODULES}, got {count!r:.40}")
+        attrs[key] = count
+    if start is not None:
+        attrs["start"] = start if start == IDENTITY else _start(start, f'"{IDENTITY}" or a number')
     if name is not None and not isinstance(name, str):
         fail(f"linear: name is a text, got {name!r:.40}")
     if name is not None:
@@ -250,9 +260,25 @@ def linear(
     return Expr(Op.LINEAR, (_vector("linear", v),), _width(width), **attrs)
 
 
-def bias(width: Width | int | str = HIDDEN) -> Expr:
-    """b: a vector of its own, the same at every step."""
-    return Expr(Op.BIAS, (), _width(width))
+def fit(v: Expr, width: Width | int | str = HIDDEN) -> Expr:
+    """Return v itself where it is `width` wide in a layer, else W v with a weight of its own.
+
+    For papers that add the input to a state and so take both to be of one width.
+    """
+    return Expr(Op.LINEAR, (_vector("fit", v),), _width(width), fit=1)
+
+
+def bias(width: Width | int | str = HIDDEN, *, start: float | None = None) -> Expr:
+    """b: a vector of its own, the same at every step; `start` is its first value, else drawn."""
+    attrs = {} if start is None else {"start": _start(start, "a number")}
+    return Expr(Op.BIAS, (), _width(width), **attrs)
+
+
+def _start(value: object, wanted: str) -> float:
+    """Return the number that a weight starts as."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        fail(f"start is {wanted}, got {value!r:.40}")
+    return float(value)
 
 
 def affine(*vectors: Expr, width: Width | int | str = HIDDEN) -> Expr:

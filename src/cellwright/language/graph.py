@@ -13,6 +13,8 @@ from cellwright.language.width import HIDDEN, Width
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 LARGEST_GRAPH = 10_000
 MOST_MODULES = 4096
+IDENTITY = "identity"  # how a square matrix may start
+LARGEST_START = 1e4  # a number that every dtype holds
 MOST_NESTED = 200  # operations inside one another without a name between them
 
 Attribute = int | float | str | tuple[float, ...]
@@ -191,6 +193,14 @@ def _check_args(place: Place, index: int, node: Node) -> None:
     if node.op in LEAVES and (node.width is None) != (node.op is Op.CONSTANT):
         wanted = "has no" if node.op is Op.CONSTANT else "needs a"
         raise CellError(f"{place()}: a {node.op} {wanted} width")
+    if sum(bool(node.attr(key)) for key in ("upper_blocks", "blocks", "fit")) > 1:
+        raise CellError(f"{place()}: a matrix is of one kind: upper_blocks, blocks or fit")
+    start = node.attr("start", 0.0)
+    if isinstance(start, float) and abs(start) > LARGEST_START:
+        raise CellError(
+            f"{place()}: a weight starts between -{LARGEST_START:g} and {LARGEST_START:g}, "
+            f"got {start:g}"
+        )
     for key in ("tag", "beside"):
         tag = node.attr(key, "x")
         if not (isinstance(tag, str) and NAME.fullmatch(tag)):
@@ -205,7 +215,13 @@ def _width(place: Place, node: Node, before: Sequence[Node]) -> Width | None:
     _check_conditions(place, node, before)
     widths = [before[arg].width for arg in node.args]
     if node.op in (Op.LINEAR, Op.BIAS):
-        return node.width or HIDDEN
+        rows = node.width or HIDDEN
+        if node.attr("start") == IDENTITY and widths != [rows]:
+            raise CellError(
+                f'{place()}: start="{IDENTITY}" needs a square matrix, got one from width '
+                f"{widths[0]} to {rows}"
+            )
+        return rows
     if node.op in (Op.DIAGONAL, Op.LAYER_NORM, Op.PART, Op.CONCAT) and None in widths:
         raise CellError(f"{place()}: {node.op} needs a vector, got a constant")
     if node.op is Op.PART:

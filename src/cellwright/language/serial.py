@@ -10,6 +10,7 @@ from typing import TypeGuard
 from cellwright.language.cell import Cell, cell_from_graph
 from cellwright.language.errors import CellError, CellFileError
 from cellwright.language.graph import (
+    IDENTITY,
     LARGEST_GRAPH,
     MOST_MODULES,
     Attribute,
@@ -28,8 +29,8 @@ LARGEST_FILE = 4_000_000  # characters
 ATTRIBUTES: dict[Op, frozenset[str]] = {
     Op.CONSTANT: frozenset({"value"}),
     Op.MODULES: frozenset({"values"}),
-    Op.LINEAR: frozenset({"upper_blocks", "tag"}),
-    Op.BIAS: frozenset({"affine", "beside"}),
+    Op.LINEAR: frozenset({"upper_blocks", "blocks", "fit", "start", "tag"}),
+    Op.BIAS: frozenset({"affine", "beside", "start"}),
     Op.PART: frozenset({"index", "of"}),
 }
 _REQUIRED = {Op.CONSTANT: {"value"}, Op.MODULES: {"values"}, Op.PART: {"index", "of"}}
@@ -187,6 +188,12 @@ def _node(position: int, entry: object) -> Node:
 
 
 def _attribute(place: str, key: str, value: object) -> Attribute:
+    if key == "start":
+        if value == IDENTITY:
+            return IDENTITY
+        if not _finite(value):
+            raise CellFileError(f'{place}: start is "{IDENTITY}" or a number, got {value!r:.40}')
+        return float(value)
     if key in ("value", "values"):
         numbers = value if key == "values" else [value]
         if not isinstance(numbers, list) or not 1 <= len(numbers) <= MOST_MODULES:

@@ -1,12 +1,13 @@
 """Parameters: the packed weights of a layer, their names and their first values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from cellwright.compiler import Param
+from cellwright.compiler import Low, Param
+from cellwright.language.graph import IDENTITY
 
 ZERO_AT_FIRST = ("norm_shift",)
 ONE_AT_FIRST = ("norm_gain",)
@@ -42,6 +43,7 @@ def weights(module: nn.Module, params: Params, suffix: str) -> tuple[Tensor, ...
 def initialise(module: nn.Module, groups: Sequence[tuple[Params, str]], hidden_size: int) -> None:
     """Draw parameters from U(-1/sqrt(H), 1/sqrt(H)) as torch does; norms start as the identity.
 
+    What a cell's words say of a weight's start comes before that.
     groups: parameters and their suffix. Nothing changes where one of them cannot be drawn.
     """
     bound = 1.0 / math.sqrt(hidden_size)
@@ -57,19 +59,39 @@ def initialise(module: nn.Module, groups: Sequence[tuple[Params, str]], hidden_s
             nn.init.zeros_(weight)
         else:
             nn.init.uniform_(weight, -bound, bound)
-        if param.upper_blocks:
-            with torch.no_grad():
-                weight.mul_(upper_blocks(param, weight))
+        with torch.no_grad():
+            _begin(param, weight)
+            if param.mask is not None:
+                weight.mul_(kept(param, weight))
 
 
-def upper_blocks(param: Param, like: Tensor) -> Tensor:
-    """Return 1 where a block-triangular matrix may be non-zero and 0 elsewhere, [rows, columns]."""
+def _begin(param: Param, weight: Tensor) -> None:
+    """Give the rows of each equation that says how they start their first values."""
+    for block in param.blocks:
+        rows = weight[block.start : block.stop]
+        if block.begins == IDENTITY:
+            rows.copy_(torch.eye(*rows.shape, dtype=rows.dtype, device=rows.device))
+        elif isinstance(block.begins, float):
+            rows.fill_(block.begins)
+
+
+# Which blocks of a matrix may hold something, by the number of their row and of their column.
+MAY_HOLD: dict[Low, Callable[[Tensor, Tensor], Tensor]] = {
+    Low.UPPER_BLOCKS: lambda row, column: row <= column,
+    Low.DIAGONAL_BLOCKS: lambda row, column: row == column,
+}
+
+
+def kept(param: Param, like: Tensor) -> Tensor:
+    """Return 1 where a matrix of blocks may be non-zero and 0 elsewhere, [rows, columns]."""
+    assert param.mask is not None
 
     def module_of(width: int) -> Tensor:
         unit = torch.arange(1, width + 1, device=like.device)
-        return (unit * param.upper_blocks - 1) // width
+        return (unit * param.modules - 1) // width
 
-    return (module_of(param.rows)[:, None] <= module_of(param.columns)).to(like.dtype)
+    rows = torch.cat([module_of(block.stop - block.start) for block in param.blocks])
+    return MAY_HOLD[param.mask](rows[:, None], module_of(param.columns)).to(like.dtype)
 
 
 def views(module: nn.Module, params: Params, suffix: str) -> dict[str, Tensor]:

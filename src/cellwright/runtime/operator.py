@@ -214,7 +214,8 @@ def _cut(tensors: Any, sizes: Sequence[int]) -> list[Any]:
 
 def _through_reference(made: Plan, call: Call, cts: Tensors) -> list[Tensor | None]:
     """Differentiate the reference's own operations, so that the result can be again."""
-    given = [t for group in call[:4] for t in group]
+    # Views, since one argument may depend on another or be it: each counts for its own place.
+    given = [t.view_as(t) for group in call[:4] for t in group]
     masks = [mask for mask in call[4:] if mask is not None]
     loop = made.loops[call.reset is not None, call.valid is not None]
     outputs, final = loop(*given, *masks)

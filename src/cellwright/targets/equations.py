@@ -7,7 +7,7 @@ c[t] = f ⊙ c[t-1] + i ⊙ g
 import inspect
 import textwrap
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cellwright.language.cell import Cell
@@ -67,10 +67,15 @@ def _applied(name: str) -> Callable[[Place], Text]:
     return lambda at: Text(f"{name}({', '.join(a.text for a in at.args)})")
 
 
+KINDS = (("upper", "upper_blocks"), ("blocks", "blocks"))  # how a matrix of blocks is marked
+
+
 def _linear(at: Place) -> Text:
+    if at.node.attr("fit"):
+        return Text(f"fit({at.args[0].text})")
     name = f"{at.node.attr('tag')}{at.mark}" if at.node.attr("tag") else at.weight
-    blocks = at.node.attr("upper_blocks")
-    matrix = f"upper(W_{name})" if blocks else f"W_{name}"
+    kinds = [kind for kind, key in KINDS if at.node.attr(key)]
+    matrix = f"{kinds[0]}(W_{name})" if kinds else f"W_{name}"
     return Text(f"{matrix} {at.args[0].at_least(UNARY)}", PRODUCT)
 
 
@@ -146,7 +151,7 @@ def equations(cell: type[Cell]) -> str:
     rows += [(f"{s}[t]", _at_t(n)) for s, n in named.items() if n and n != f"{s}.next"]
     width = max(len(name) for name, _ in rows)
     lines += [f"  {name:>{width}} = {text}" for name, text in rows]
-    lines += ["", *textwrap.wrap(_legend(graph), 78)]
+    lines += ["", *textwrap.wrap(_legend(graph, written), 78)]
     return "\n".join(lines)
 
 
@@ -182,8 +187,8 @@ def _plain(name: str) -> str:
     return name.removesuffix(".next")
 
 
-def _legend(graph: Graph) -> str:
-    """What the signs in these equations mean, and no others."""
+def _legend(graph: Graph, written: Sequence[str]) -> str:
+    """What the signs in these equations mean, and no others; how weights start if not drawn."""
     found = {node.op for node in graph.nodes}
     inputs, states = ", ".join(graph.input_names), ", ".join(graph.state_names)
     parts = [f"{inputs}: input at step t. {states}: carried from step to step"]
@@ -199,4 +204,13 @@ def _legend(graph: Graph) -> str:
     parts.append("; ".join(text for op, text in signs.items() if op in found))
     if any(node.attr("upper_blocks") for node in graph.nodes):
         parts.append("upper(W): the blocks below the diagonal are 0")
+    if any(node.attr("blocks") for node in graph.nodes):
+        parts.append("blocks(W): the blocks off the diagonal are 0")
+    if any(node.attr("fit") for node in graph.nodes):
+        parts.append("fit(v): v itself where the widths agree, else W v")
+    for node, text in zip(graph.nodes, written, strict=True):
+        start = node.attr("start")
+        if start is not None:
+            value = f"{start:g}" if isinstance(start, float) else f"the {start}"
+            parts.append(f"{text.split()[0]} starts as {value}")
     return ". ".join(parts) + "."

@@ -151,7 +151,7 @@ class _Function:
             after = [f"torch.where(valid_t, {n}, {self.text.var(c.name)})" for c, n in held]
         names = ", ".join(self.text.var(c.name) for c in states)
         if names != ", ".join(after):
-            lines.append(f"{names} = {', '.join(after)}")
+            lines += _assigned(names, after)
         return lines
 
     def next_value(self, state: str, value: str) -> str:
@@ -178,7 +178,7 @@ class _Function:
         if self.lengths:
             held = zip(states, after, strict=True)
             after = [f"{n} + {self.held[c.name]}" for c, n in held]
-        lines.append(f"{names} = {', '.join(after)}")
+        lines += _assigned(names, after)
         for state, start in self.starts.items():
             ct = self.text.var(state)
             lines.append(f"{start} = {start} + torch.where(reset_t, {ct}, 0)")
@@ -198,11 +198,23 @@ class _Function:
         states = [self.text.var(c.name) for c in program.states]
         if program.reverse:
             states += self.starts.values()
-        return f"return {_tuple(outputs)}, {_tuple(states)}"
+        line = f"return {_tuple(outputs)}, {_tuple(states)}"
+        return line if len(line) <= WIDEST else f"return {_tall(outputs)}, {_tuple(states)}"
+
+
+def _assigned(names: str, values: list[str]) -> list[str]:
+    """Write `a, b = p, q`, one value on a line where one line would be too wide."""
+    line = f"{names} = {', '.join(values)}"
+    return (line if len(line) <= WIDEST else f"{names} = {_tall(values)}").splitlines()
 
 
 def _tuple(items: list[str]) -> str:
     return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+
+
+def _tall(items: list[str]) -> str:
+    """Write a tuple with one item on a line."""
+    return "\n".join(["(", *(f"    {item}," for item in items), ")"])
 
 
 def _clean(doc: str) -> str:

@@ -3,7 +3,7 @@
 import keyword
 
 from cellwright.compiler import Instr, Low, Program
-from cellwright.compiler.program import PRODUCTS
+from cellwright.compiler.program import BLOCK_MASKS, PRODUCTS
 from cellwright.compiler.rewrite import uses
 from cellwright.language.errors import UnsupportedOp
 from cellwright.language.ops import Op
@@ -39,11 +39,23 @@ def module_of(width, modules):
     return (torch.arange(1, width + 1) * modules - 1) // width
 '''
 UPPER_BLOCKS = '''
-def upper_blocks(weight, modules):
+def upper_blocks(weight, modules, parts):
     """Zero the blocks below the diagonal: module k reads only modules k and later."""
-    rows, columns = (module_of(width, modules) for width in weight.shape)
-    return torch.where((rows[:, None] <= columns).to(weight.device), weight, 0)
+    rows = module_of(weight.shape[0] // parts, modules).repeat(parts)
+    kept = rows[:, None] <= module_of(weight.shape[1], modules)
+    return torch.where(kept.to(weight.device), weight, 0)
 '''
+DIAGONAL_BLOCKS = '''
+def diagonal_blocks(weight, modules, parts):
+    """Zero the blocks off the diagonal: module k reads module k alone."""
+    rows = module_of(weight.shape[0] // parts, modules).repeat(parts)
+    kept = rows[:, None] == module_of(weight.shape[1], modules)
+    return torch.where(kept.to(weight.device), weight, 0)
+'''
+MASK_TEXT: dict[Op | Low, str] = {
+    Low.UPPER_BLOCKS: UPPER_BLOCKS,
+    Low.DIAGONAL_BLOCKS: DIAGONAL_BLOCKS,
+}
 NORMALIZE_VJP = '''
 def normalize_vjp(ct, v, eps):
     """Cotangent of v under (v - mean) / sqrt(var + eps)."""
@@ -57,7 +69,7 @@ def normalize_vjp(ct, v, eps):
 RESERVED = frozenset(
     {"torch", "F", "zip", "range", "reversed", "len", "steps", "batch", "outputs", "states"}
     | {"reset", "reset_t", "valid", "valid_t", "None", "True", "False"}
-    | {"module_of", "upper_blocks", "normalize_vjp"}
+    | {"module_of", "upper_blocks", "diagonal_blocks", "normalize_vjp"}
 )
 # Leading sizes of a vector by its rank: of a parameter, of a step, of a sequence.
 LEADING = {1: "", 2: "batch, ", 3: "steps, batch, "}
@@ -179,9 +191,10 @@ class TorchLines:
         if op is Low.OUTER:
             a, v = (f"{self.read(arg, ATOM)}.flatten(0, 1)" for arg in instr.args)
             return f"{a}.t() @ {v}"
-        if op is Low.UPPER_BLOCKS:
-            self.helpers |= {MODULE_OF, UPPER_BLOCKS}
-            return f"upper_blocks({self.read(instr.args[0])}, {instr.attr('modules')})"
+        if op in MASK_TEXT:
+            self.helpers |= {MODULE_OF, MASK_TEXT[op]}
+            counts = f"{instr.attr('modules')}, {instr.attr('parts')}"
+            return f"{op}({self.read(instr.args[0])}, {counts})"
         raise UnsupportedOp(f"reference: no text for {op}")
 
     def spread(self, name: str, rank: int) -> str:
@@ -323,7 +336,7 @@ def _number(value: object) -> str:
 
 def _ranks(program: Program, phase_of: dict[str, str], widths: dict[str, int]) -> dict[str, int]:
     """Count the dimensions of every vector: 1 for a parameter's, 2 for a step's, 3 a sequence's."""
-    flat = {Low.TOTAL, Low.OUTER, Low.STACK, Low.UPPER_BLOCKS}
+    flat = {Low.TOTAL, Low.OUTER, Low.STACK, *BLOCK_MASKS}
     rank = {name: {"once": 1, "sequence": 3}.get(phase, 2) for name, phase in phase_of.items()}
     for instr in program.after:
         seen = [3 if rank[arg] == 2 else rank[arg] for arg in instr.args if widths[arg]]

@@ -30,7 +30,7 @@ def refused(tensors: Sequence[Tensor]) -> str | None:
             return f"tensors on {t.device.type}; machine code is made for the CPU"
         if not served or t.dtype is not dtype:
             return f"tensors of {t.dtype}; there is machine code for float32 and float64"
-    if torch.jit.is_tracing():
+    if torch._C._get_tracing_state() is not None:
         return "torch.jit.trace, which records operations; torch.export takes the layer as one"
     if torch.autograd.forward_ad._current_level >= 0:
         return "forward-mode differentiation, which the reference can do"

@@ -169,8 +169,13 @@ def assert_agree(
     what: object = "",
     *,
     factor: float = 1.0,
+    peer: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Fail where a tensor has another shape or dtype, or is further off than the table says."""
+    """Fail where a tensor has another shape or dtype, or is further off than the table says.
+
+    `peer` is what the reference makes of the same numbers in the same dtype. Where a long run
+    amplifies rounding, the peer is off as well, and four times its error is allowed.
+    """
     assert found.keys() == wanted.keys()
     for name, want in wanted.items():
         got = found[name]
@@ -178,5 +183,7 @@ def assert_agree(
         assert got.dtype == dtype, (what, name)
         assert want.isfinite().all(), (what, name, "the reference is not finite")
         bound = factor * (BACKWARD if name.startswith("d ") else FORWARD)[dtype]
+        if peer is not None:
+            bound = max(bound, 4 * error(peer[name], want))
         off = error(got, want)
         assert off <= bound, f"{what} {name}: off by {off:.2e}, allowed {bound:.0e}"

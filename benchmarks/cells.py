@@ -6,10 +6,22 @@ What `cellwright bench` shows, on all cells and shapes unless some are named.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cellwright.bench import Event, Pace, Report, Table, Wish, bench, parse, subjects
+from cellwright.cli.faults import describe
 from cellwright.language.errors import CellwrightError
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A reader of whole numbers of at least `least`, for a parser's `type`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text!r}")
+        return int(text)
+
+    return read
 
 
 def show(events: Iterable[Event], table: Table) -> None:
@@ -26,8 +38,8 @@ def measure(cells: str, summary: str, *, peers: bool) -> None:
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("--cells", default=cells)
     parser.add_argument("--shapes", default="all")
-    parser.add_argument("--repeats", type=int)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--repeats", type=whole(1))
+    parser.add_argument("--threads", type=whole(1))
     args = parser.parse_args()
     try:
         wish = Wish(
@@ -40,7 +52,7 @@ def measure(cells: str, summary: str, *, peers: bool) -> None:
         names = [subject.name for subject in wish.cells]
         show(bench(wish), Table(names, wish.peer_names(), 100, markdown=True))
     except CellwrightError as error:
-        raise SystemExit(str(error)) from None
+        parser.exit(2, f"{parser.prog}: {describe(error)}\n")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,13 @@ import time
 from pathlib import Path
 
 import torch
+from cells import whole
 from torch import nn
 
 from cellwright import cells
 from cellwright.bench import host
+from cellwright.cli.faults import describe
+from cellwright.language.errors import CellwrightError
 from cellwright.lm import TrainConfig, configure
 from cellwright.lm.corpus import Windows, encode_files
 from cellwright.lm.engine import Engine, States, build_model, workplace
@@ -43,10 +46,10 @@ def engines(config: TrainConfig, tokenizer: Tokenizer) -> tuple[Engine, Engine]:
     return Engine(config, ours, device), Engine(config, theirs, device)
 
 
-def run(config: TrainConfig, text: Path, count: int) -> None:
-    """Time steps in turn and print the table."""
+def run(config: TrainConfig, text: Path, folder: Path, count: int) -> None:
+    """Time steps in turn and print the table; the tokens go to the folder."""
     tokenizer = Tokenizer.train([text], "char")
-    tokens = encode_files([text], tokenizer, text.parent / "benchmark-tokens")
+    tokens = encode_files([text], tokenizer, folder / "tokens")
     windows = Windows(tokens.ids, config.batch, config.steps)
     pair = engines(config, tokenizer)
     states: list[States | None] = [None, None]
@@ -75,18 +78,21 @@ def main() -> None:
     """Read the arguments and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("text", nargs="?", type=Path)
-    parser.add_argument("--windows", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--windows", type=whole(1), default=40)
+    parser.add_argument("--threads", type=whole(1), default=2)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         if args.text is None:
             text.write_text(generate(AgreementConfig(sentences=5_000)).text("train"))
         else:
-            text.write_bytes(args.text.read_bytes())
+            text = args.text
         config = configure("char-rnn", {"files": (str(text),), "threads": args.threads})
-        with workplace(config):
-            run(config, text, args.windows)
+        try:
+            with workplace(config):
+                run(config, text, Path(folder), args.windows)
+        except CellwrightError as error:
+            parser.exit(2, f"{parser.prog}: {describe(error)}\n")
 
 
 if __name__ == "__main__":

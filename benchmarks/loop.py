@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable, Mapping
 
 import torch
+from cells import whole
 from torch import Tensor
 
 from cellwright.bench import Pace, host, interleaved
@@ -127,8 +128,8 @@ def compare(
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=whole(1), default=21)
+    parser.add_argument("--threads", type=whole(1), default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"{host()}; ms, medians of {args.repeats}; ratio = by hand / Cellwright\n")

@@ -9,6 +9,7 @@ max |ours - torch's|; its relative difference is that over max |torch's|. The ta
 largest over all tensors of all combinations.
 """
 
+import argparse
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator
@@ -155,7 +156,9 @@ def table() -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table; there is nothing to choose."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "LSTM with projections")  # torch, of its own speed
     print(
@@ -163,3 +166,7 @@ if __name__ == "__main__":
     )
     print()
     print(table())
+
+
+if __name__ == "__main__":
+    main()

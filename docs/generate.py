@@ -6,12 +6,21 @@
 import argparse
 import ast
 import contextlib
+import html
 import inspect
 import io
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cellwright.cli.cells import Entry
+    from cellwright.language import Cell
 
 # Read when the command line is imported: one width and no colour, whoever generates.
 FIXED = {
@@ -88,26 +97,121 @@ def declaration(cell: type) -> str:
     return "\n".join(lines[:1] + "\n".join(lines[1:]).strip("\n").splitlines())
 
 
-def catalogue() -> str:
-    """Return the page of all cells: name, states, source and declaration of each."""
-    from cellwright.cells import CATALOGUE
+INTRO = (
+    "Each cell as it is declared: the equations are all there is. A cell's name is what "
+    "`cellwright train` and `cellwright.nn.Recurrent` take; `cellwright cells lstm` shows the same "
+    "in a terminal, and `cellwright show lstm` prints the formulas alone."
+)
+SIGNS = (
+    "In the formulas x is the input of step t; what is read at t - 1 is a state, carried from step "
+    "to step. W is a matrix, b a bias and p a vector of weights, each with its equation's name and "
+    "the name of what it acts on below it; σ is the logistic sigmoid, ⊙ a product element by "
+    "element, and LN a layer normalisation with a gain and a shift of its own."
+)
+COUNTED = (
+    "Weights and FLOPs are functions of I, the width of the input, and H, the number of units; P "
+    "is the width of a projection. Weights that are zero by construction are not counted. FLOPs "
+    "are those of the matrix products of one step forward, two for a multiply-add; blocks of zeros "
+    "are multiplied too."
+)
 
-    rows = ["| name | states | declared in |", "|---|---|---|"]
-    sections = []
+
+def catalogue() -> str:
+    """Return the page of all cells: equations, sizes, source and declaration of each."""
+    from cellwright.cells import CATALOGUE
+    from cellwright.cli.cells import entry
+
+    entries = {name: entry(name, cell) for name, cell in CATALOGUE.items()}
+    speeds = relative_speeds(PAGES / "data" / "speed.json")
+    heads = ["name", "states", "weights", "FLOPs", *(["speed"] if speeds else [])]
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, found in entries.items():
+        columns = [f"[`{name}`](#{name})", ", ".join(found.states), found.weights, found.flops]
+        columns += [speeds.by_cell.get(name, "not measured")] if speeds else []
+        rows.append(f"| {' | '.join(columns)} |")
+    parts = ["# The cells", NOTE, INTRO, SIGNS, COUNTED, *([speeds.said] if speeds else [])]
+    parts.append("\n".join(rows))
     for name, cell in CATALOGUE.items():
-        file = Path(inspect.getfile(cell)).relative_to(SOURCE).as_posix()
-        rows.append(f"| [`{name}`](#{name}) | {', '.join(cell.graph.state_names)} | `src/{file}` |")
-        sections += [
-            f"## {name}",
-            inspect.cleandoc(cell.__doc__ or ""),
-            f"<!-- not run -->\n```python\n{declaration(cell)}\n```",
-        ]
-    intro = (
-        "Each cell as it is declared: the equations are all there is. A cell's name is what "
-        "`cellwright train` and `cellwright.nn.Recurrent` take; its first state is its output "
-        "unless it says otherwise."
+        parts += section(cell, entries[name])
+    return "\n\n".join(parts) + "\n"
+
+
+def section(cell: "type[Cell]", found: "Entry") -> list[str]:
+    """Return the paragraphs of one cell."""
+    from cellwright.targets.equations import notes
+    from cellwright.targets.latex import latex
+    from cellwright.targets.mathml import mathml
+
+    file = Path(inspect.getfile(cell)).relative_to(SOURCE).as_posix()
+    label = f"Equations of {found.name}"
+    sizes = [
+        f"*inputs:* {found.shapes(found.inputs)}",
+        f"*states:* {found.shapes(found.states)}",
+        f"*output:* {', '.join(found.outputs)}",
+        f"*weights:* {found.weights}",
+        f"*FLOPs:* {found.flops}",
+    ]
+    return [
+        f"## {found.name}",
+        f"{found.summary}.",
+        f"*Good for:* {found.purpose}.",
+        f'<div role="region" aria-label="{label}" tabindex="0" style="overflow-x: auto">\n'
+        f"{mathml(cell)}\n</div>",
+        " · ".join(sizes),
+        *found.notes,
+        *([" ".join(said)] if (said := notes(cell.graph)) else []),
+        f"*Source:* {' '.join(found.papers)}",
+        f"<details><summary>LaTeX</summary>\n<pre><code>{html.escape(latex(cell))}</code></pre>\n"
+        "</details>",
+        f"Declared in `src/{file}`:",
+        f"<!-- not run -->\n```python\n{declaration(cell)}\n```",
+    ]
+
+
+Shape = tuple[int, int, int]  # steps, rows, units
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """How fast cells are beside the LSTM, and a sentence on how that was measured."""
+
+    by_cell: Mapping[str, str]
+    said: str
+
+
+def relative_speeds(file: Path) -> Speeds | None:
+    """Read what `cellwright bench --json` printed, with a `date` added; None without the file.
+
+    A speed is the LSTM's time over the cell's at the same shape: the geometric mean of all shapes
+    that both were measured at, inference and training apart.
+    """
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(found.get("date"), str):
+        raise SystemExit(f'{file.name}: add the day of the measurement, as in "date": "2026-01-31"')
+    times: dict[str, dict[tuple[str, Shape], float]] = {}
+    for case in found["cases"]:
+        shape = (case["steps"], case["batch"], case["width"])
+        times.setdefault(case["cell"], {})[case["kind"], shape] = case["ours"]["median_ms"]
+    lstm = times["lstm"]
+    by_cell = {cell: _beside(own, lstm) for cell, own in times.items() if lstm.keys() & own.keys()}
+    shapes, machine = len({shape for _, shape in lstm}), found["machine"]
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    said = (
+        "Speed is how many times as fast as the LSTM a layer of as many units is, in inference / "
+        f"training: the geometric mean over {shapes} shapes, {found['dtype']}, {threads} of "
+        f"{machine['name']}, {found['date']}."
     )
-    return "\n\n".join(["# The cells", NOTE, intro, "\n".join(rows), *sections]) + "\n"
+    return Speeds(by_cell, said)
+
+
+def _beside(own: Mapping[tuple[str, Shape], float], lstm: Mapping[tuple[str, Shape], float]) -> str:
+    means = []
+    for kind in ("inference", "training"):
+        ratios = [lstm[k] / time for k, time in own.items() if k in lstm and k[0] == kind]
+        means.append(f"{geometric_mean(ratios):.2f}" if ratios else "-")
+    return " / ".join(means)
 
 
 GENERATED = {"cli-reference.md": command_line, "catalogue.md": catalogue}

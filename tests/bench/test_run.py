@@ -13,7 +13,7 @@ from cellwright.bench.cases import Case
 from cellwright.bench.first import first_call
 from cellwright.bench.measure import Stop, Stopped
 from cellwright.bench.steps import one_step
-from tests.bench.small import events, report
+from tests.bench.small import events, report, timing
 
 SHAPES = (Shape(4, 2, 5), Shape(3, 1, 7))
 
@@ -81,6 +81,23 @@ def test_means_and_the_worst_shape():
     assert loop.mean == pytest.approx(math.sqrt(4 * 8)) and loop.worst == pytest.approx(4)
     assert loop.worst_shape == Shape(100, 1, 64)
     assert ("layernorm-lstm", "training", "torch.nn") not in found
+
+
+def test_the_worst_of_all_rows_may_be_a_single_step():
+    made = report()
+    slow = replace(made.steps[1], peers={"torch.nn": timing(1e-5), "loop": timing(9e-5)})
+    made.steps[1] = slow
+    of = {w.peer: w for w in made.worst()}
+    assert of["torch.nn"].ratio == pytest.approx(1 / 3)
+    assert str(of["torch.nn"]) == "lstm, one step, RecurrentCell"
+    assert str(of["loop"]) == "lstm, one step, Recurrent.step"  # 3, less than any shape's 4
+    text = " ".join(" ".join(Table(["lstm"], ["torch.nn", "loop"], 80).ending(made)).split())
+    assert "Worst: 0.33 x torch.nn (lstm, one step, RecurrentCell); 3.00 x loop" in text
+    data = made.to_dict()["worst"]
+    assert isinstance(data, list) and [row["place"] for row in data] == [
+        "RecurrentCell",
+        "Recurrent.step",
+    ]
 
 
 @pytest.mark.parametrize("window", [40, 80, 120])

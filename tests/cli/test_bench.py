@@ -37,7 +37,7 @@ def test_a_cell_of_ones_own_is_in_the_table(run, tmp_path):
         ["Leaky", "4x2x5", "training"],
     ]
     assert [len(row) for row in rows] == [9, 9, 8, 8]  # torch.nn has no Leaky
-    assert "Worst shapes: " in shown.out and "stopped" not in shown.out
+    assert "Worst: " in shown.out and "stopped" not in shown.out
 
 
 def test_help_fits_and_its_examples_parse(run):
@@ -65,15 +65,17 @@ def test_json_is_all_of_standard_output(run):
     [
         (["--cells", "lstmm"], "lstm"),
         (["--cells", "lstm,,gru"], "lstm,,gru"),
-        (["--cells", ""], "cells"),
+        (["--cells", ""], "--cells: expected"),
         (["--cells", "no.py:Cell"], "no.py"),
-        (["--shapes", "100x16"], "100x16x128"),
+        (["--shapes", "100x16"], "--shapes: expected steps x rows x units, as in 100x16x128"),
         (["--shapes", ""], "100x16x128"),
-        (["--threads", "0"], "threads"),
-        (["--threads", "100000"], "threads: expected 1 to"),
-        (["--threads", "two"], "--threads"),
+        (["--threads", "0"], "--threads: expected 1 to"),
+        (["--threads", "100000"], "--threads: expected 1 to"),
+        (["--threads", "two"], "got 'two'"),
         (["--repeats", "0"], "--repeats"),
-        (["--dtype", "half"], "float32, float64"),
+        (["--dtype", "half"], "--dtype: expected one of float32, float64"),
+        (["--shapes", "4x2x5,100000x100000x100000"], "at 100000x100000x100000 needs more than"),
+        (["--shapes", "1x1x999999999999"], "--shapes: lstm at 1x1x999999999999 needs"),
     ],
     ids=str,
 )
@@ -140,5 +142,5 @@ def test_ctrl_c_shows_what_was_measured(environment, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == ""
-    assert "Worst shapes: " in out and "1500x8x32" not in out
+    assert "Worst: " in out and "1500x8x32" not in out
     assert out.splitlines()[-1] == "stopped: what is shown was measured, the rest was not"

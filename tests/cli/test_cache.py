@@ -40,7 +40,9 @@ def test_it_says_what_is_damaged(run, folder):
         "entries": 2,
         "size": 1500 + 2 * len(cache.MAGIC) + cache.DIGEST,
         "damaged": 1,
+        "outdated": 0,
         "unfinished": 0,
+        "writable": True,
     }
 
 
@@ -70,7 +72,59 @@ def test_a_folder_that_cannot_be_read_is_a_line(run, folder, monkeypatch):
     assert str(folder) in said and "permission denied" in said
 
 
+@pytest.mark.parametrize("words", [(), ("--clear",), ("--json",)], ids=" ".join)
+@pytest.mark.parametrize("under", ["", "a/b"])
+def test_a_file_in_its_place_is_a_line(run, folder, words, under, monkeypatch):
+    folder.write_text("mine")
+    monkeypatch.setenv("CELLWRIGHT_CACHE", str(folder / under))
+    said = one_line(run("cache", *words), "cache")
+    assert f"{folder}: expected a folder" in said and "CELLWRIGHT_CACHE" in said
+    assert folder.read_text() == "mine"
+
+
+def test_the_home_of_nobody_is_a_line(run, folder, monkeypatch):
+    monkeypatch.setenv("CELLWRIGHT_CACHE", "~nobody-of-this-name/kept")
+    assert "CELLWRIGHT_CACHE: '~nobody-of-this-name/kept'" in one_line(run("cache"), "cache")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_cannot_be_written_is_said(run, folder, monkeypatch, there):
+    if there:
+        keep(1)
+    asked = []
+
+    def closed(path: Path, _: int) -> bool:
+        asked.append(path)
+        return False
+
+    monkeypatch.setattr("os.access", closed)
+    assert "cannot be written" in run("cache").out
+    assert asked == [folder if there else folder.parent]
+    assert json.loads(run("cache", "--json").out)["writable"] is False
+
+
+def test_what_cannot_be_removed_is_a_line(run, folder, monkeypatch):
+    keep(1)
+
+    def closed(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", closed)
+    assert "permission denied" in one_line(run("cache", "--clear"), "cache")
+
+
+def test_entries_of_an_earlier_version_are_told_and_removed(run, folder):
+    keep(2)
+    old = next(folder.iterdir())
+    old.write_bytes(old.read_bytes().replace(cache.MAGIC, cache.FAMILY + b"2\n"))
+    shown = run("cache").out
+    assert "1 entry of an earlier version" in shown and "damaged" not in shown
+    assert "removed 2 entries" in run("cache", "--clear").out
+    assert list(folder.iterdir()) == []
+
+
 def test_without_a_folder_it_says_so(run, monkeypatch):
+    monkeypatch.delenv("CELLWRIGHT_CACHE")
     monkeypatch.setattr(cache, "folder", lambda: None)
     assert "CELLWRIGHT_CACHE" in run("cache").out
     assert run("cache", "--clear").out == "no cache: nothing to remove\n"

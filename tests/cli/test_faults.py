@@ -1,10 +1,12 @@
 """Errors: one line and 2 for what a user can put right, a traceback and 1 for our own."""
 
 import errno
+import math
 import os
 
 import pytest
 
+from cellwright.bench import BenchError, WishError
 from cellwright.cli import faults
 from cellwright.cli.faults import describe, guard
 from cellwright.language.errors import CellError
@@ -25,6 +27,25 @@ def test_a_field_becomes_a_flag():
     with pytest.raises(ConfigError) as caught:
         TrainConfig(hidden=0)
     assert (describe(caught.value) or "").startswith("--hidden: ")
+
+
+def test_a_setting_of_a_benchmark_becomes_a_flag():
+    assert describe(WishError("shapes: expected")) == "--shapes: expected"
+    assert describe(BenchError("threads: busy")) == "threads: busy"  # not a setting
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_no_flag_can_be_null(value):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(minutes=value)
+    wanted = "--minutes: expected a number above 0 and at most 1e+09, got "
+    assert describe(caught.value) == f"{wanted}{value}"
+
+
+def test_a_whole_text_for_a_name_is_a_short_line():
+    line = describe(OSError(errno.ENAMETOOLONG, "too long", "a\nb " * 9000))
+    assert line is not None and len(line) < 1100 and "\n" not in line
+    assert line.startswith("a b a b") and line.endswith("too long for the file system")
 
 
 def test_an_error_is_one_line():

@@ -3,11 +3,14 @@
 import re
 
 import pytest
+import torch
 
 from cellwright.cells import CATALOGUE
 from cellwright.cli.show import FORMS
 from cellwright.compiler import lower, vjp
-from cellwright.runtime import native
+from cellwright.compiler.phases import part
+from cellwright.runtime import listing, native, plan
+from cellwright.runtime.compiled import programs
 from tests.cli.test_train import one_line
 
 needs_llvm = pytest.mark.skipif(native.missing() is not None, reason=str(native.missing()))
@@ -27,12 +30,55 @@ def text_of(form: str, run, *words: str) -> str:
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_a_plan_is_the_program_and_its_adjoint(run, name):
+def test_a_plan_is_the_program_its_adjoint_and_what_runs_them(run, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("CELLWRIGHT_CACHE", str(tmp_path / "cache"))
     sizes = {"input": 3, "hidden": 8, "proj": 4, "static": 2}
     made = lower(CATALOGUE[name].graph, sizes)
     own = ["--width", "static=2"] if "static" in CATALOGUE[name].graph.symbols else []
     shown = text_of("plan", run, name, "--input", "3", "--hidden", "8", *own)
-    assert shown == f"{made}\n\n{vjp(made).backward}\n"
+    programs = f"{made}\n\n{vjp(made).backward}\n\n"
+    assert shown.startswith(programs)
+    first = shown.removeprefix(programs).splitlines()[0]
+    path = "reference path, torch operations" if native.missing() else "llvm path, machine code"
+    assert first.startswith(f"{CATALOGUE[name].__name__}: {path}")
+    assert not (tmp_path / "cache").exists()
+
+
+@needs_llvm
+def test_a_plan_says_what_runs_here(run, tmp_path, monkeypatch):
+    """Path, kernels, tile, threads, and whether the code is kept or would be compiled."""
+    monkeypatch.setenv("CELLWRIGHT_CACHE", str(tmp_path / "cache"))
+    words = ("gru-cho", "--input", "3", "--hidden", "37", "--dtype", "float64")
+    tile = native.machine("double")
+    shown = text_of("plan", run, *words)
+    assert f"vectors of {tile.lanes} float64, tiles of {tile.rows} rows" in shown
+    assert f"threads: up to {torch.get_num_threads()} of " in shown
+    assert f"machine code is kept in: {tmp_path / 'cache'}" in shown
+    assert "  inference: not compiled yet\n" in shown
+    made = programs(plan(CATALOGUE["gru-cho"], {"input": 3, "hidden": 37}), torch.float64)
+    kernels = listing.kernels(part(made.plain), torch.float64)
+    assert kernels.early is not None
+    before, loop = (native.key(k.text)[:8] for k in (kernels.early, kernels.loop))
+    assert f"object {before}, before the loop: meet, product_" in shown
+    assert f"object {loop}, in the loop: meet, product_" in shown and "kept on disk" not in shown
+    native.compiled(kernels.loop.text)
+    lines = text_of("plan", run, *words).splitlines()
+    (kept,) = [line for line in lines if "(kept on disk)" in line]
+    assert f"object {loop}, " in kept
+
+
+def test_a_plan_says_why_not_machine_code(run, monkeypatch):
+    monkeypatch.setattr("cellwright.runtime.compiled.missing", lambda: "llvmlite is not installed")
+    shown = text_of("plan", run, "rnn", "--hidden", "4")
+    assert "RNN: reference path" in shown and "because llvmlite is not installed" in shown
+    monkeypatch.setenv("CELLWRIGHT_BACKEND", "reference")
+    assert "because it was asked for" in text_of("plan", run, "rnn", "--hidden", "4")
+
+
+def test_a_backend_that_is_none_is_a_line(run, monkeypatch):
+    monkeypatch.setenv("CELLWRIGHT_BACKEND", "fast")
+    said = one_line(run("show", "rnn", "--as", "plan"), "show")
+    assert "CELLWRIGHT_BACKEND" in said and "auto, reference or llvm" in said and "'fast'" in said
 
 
 def test_a_width_of_its_own(run):
@@ -100,7 +146,7 @@ def test_without_llvm_it_says_so(run, monkeypatch):
         (["--hidden", "8"], "--hidden: only with --as torch, plan, passes, llvm or asm"),
         (["--as", "json", "--width", "proj=3"], "--width: only with"),
         (["--as", "plan", "--adjoint"], "--adjoint: only with --as llvm or asm"),
-        (["--as", "torch", "--dtype", "float64"], "--dtype: only with --as llvm or asm"),
+        (["--as", "torch", "--dtype", "float64"], "--dtype: only with --as plan, llvm or asm"),
         (["--as", "llvm", "--dtype", "float16"], "float32 or float64"),
         (["--as", "plan", "--width", "proj"], "proj=64"),
         (["--as", "plan", "--width", "proj=0"], "proj=64"),

@@ -38,11 +38,17 @@ def test_evaluate_tells_of_unknown_characters_beside_the_json(run, trained, text
         (["RUN", "foreign.txt"], "vocabulary"),
         (["nowhere", "TEXT"], "nowhere"),
         (["RUN", "TEXT", "--device", "toaster"], "--device"),
+        (["RUN", "TEXT", "--device", "meta"], "--device"),
+        (["RUN", "letter.txt"], "letter.txt: expected at least 2 tokens, got 1"),
+        (["RUN", "word " * 2000], "save it in a file and name that"),
+        (["RUN", "adirectory"], "got a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_evaluation_is_one_line(run, trained, text, words, said):
     (text.parent / "foreign.txt").write_text("Привет, мир! " * 50)
+    (text.parent / "letter.txt").write_text("a")
+    (text.parent / "adirectory").mkdir()
     names = {"RUN": str(trained), "TEXT": str(text)}
     assert said in one_line(run("evaluate", *(names.get(w, w) for w in words)), "evaluate")
 
@@ -164,6 +170,7 @@ def test_a_comparison_with_a_projected_cell(run, text):
         (["--cells", "lstm,,gru"], "--cells"),
         (["--cells", "lstm,gruu"], "gru"),
         (["--seeds", "1,x"], "--seeds"),
+        (["--seeds", ""], "--seeds"),
         (["--budget", "0"], "--budget: "),
         (["--equal", "time"], "--equal: "),
         (["--valid", "0"], "valid"),

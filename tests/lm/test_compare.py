@@ -168,11 +168,21 @@ def test_equal_width(tmp_path):
     assert result.rows[0].parameters < result.rows[1].parameters
 
 
-def test_a_budget_that_no_size_meets_is_warned_of(tmp_path):
+def test_a_budget_below_the_smallest_model_is_refused(tmp_path):
     config = small_config(tmp_path, layers=1, epochs=1, embed=None)
+    with pytest.raises(ConfigError, match=r"^budget: .*, what lstm has at its smallest") as c:
+        compare(config, ["rnn", "lstm"], tmp_path / "out", budget=10)
+    assert not (tmp_path / "out").exists()
+    least = int(re.findall(r"at least (\d+)", str(c.value))[0])
+    result = compare(config, ["rnn", "lstm"], tmp_path / "out", budget=least)
+    assert (result.rows[1].hidden, result.rows[1].parameters) == (1, least)
+
+
+def test_sizes_far_from_the_first_cells_are_warned_of(tmp_path):
+    config = small_config(tmp_path, layers=1, epochs=1, hidden=1, embed=None)
     events = []
-    result = compare(config, ["lstm"], tmp_path / "out", budget=10, on_event=events.append)
-    assert result.rows[0].hidden == 1
+    result = compare(config, ["rnn", "lstm"], tmp_path / "out", on_event=events.append)
+    assert result.rows[1].hidden == 1
     warnings = [event.text for event in events if isinstance(event, Warned)]
     assert warnings[0].startswith("lstm: the smallest size, hidden 1, has")
 

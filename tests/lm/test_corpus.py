@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from cellwright.lm import text as text_module
 from cellwright.lm.atomic import replacing
 from cellwright.lm.corpus import TokenFile, Windows, encode_files, read_check, split_tail
 from cellwright.lm.errors import CorpusError, RunError
-from cellwright.lm.text import Passage, read_text, read_words
+from cellwright.lm.text import Passage, check_name, read_text, read_words
 from cellwright.lm.tokenizer import LEVELS, Tokenizer
 
 LINES = "".join(f"line {n} of the tëxt\n" for n in range(40))
@@ -60,6 +61,19 @@ def test_a_bad_text_is_named_with_the_place(tmp_path, content, says, chunk, monk
     with pytest.raises(CorpusError, match=says) as caught:
         read_check(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a whole text " * 400, "n" * 256, "d/" * 4000 + "n"])
+def test_a_text_given_for_a_name_is_said_in_short(name):
+    for read in (read_check, check_name):
+        with pytest.raises(CorpusError, match=r"characters are too many .* save it in a") as caught:
+            read(Path(name))
+        assert len(str(caught.value)) < 250 and "\n" not in str(caught.value)
+
+
+def test_a_name_with_a_nul_is_refused():
+    with pytest.raises(CorpusError, match="expected the name of a file"):
+        read_check(Path("a\0b"))
 
 
 def test_what_is_not_a_file_is_refused(tmp_path):

@@ -180,6 +180,16 @@ def test_a_fault_is_named_with_its_file_and_field(stopped, contents, name, at, n
     assert outcome(read, stopped) is None
 
 
+@pytest.mark.parametrize("name", ["config.json", "last/state.json", "metrics.jsonl"])
+def test_what_is_no_json_is_said_in_one_wording(stopped, contents, name):
+    written_back(stopped, contents)
+    (stopped / name).write_bytes(contents[name].replace(b":", b";", 1))
+    said = outcome(read_run, stopped)
+    assert said is not None and Path(name).name in said
+    assert "not JSON, damaged or cut short: " in said and "from a copy, or" in said
+    written_back(stopped, contents)
+
+
 def test_an_undamaged_run_without_the_later_fields_goes_on(stopped, contents):
     """What a run of the first version holds: no checksums, no width of projections."""
     written_back(stopped, contents)

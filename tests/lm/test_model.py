@@ -9,7 +9,7 @@ from torch.nn.functional import embedding, linear
 from torch.testing import assert_close
 
 from cellwright.language.errors import CellwrightError
-from cellwright.lm import ConfigError, LanguageModel, ModelShape, RunError, Tokenizer
+from cellwright.lm import ConfigError, LanguageModel, ModelShape, RunError, Tokenizer, configure
 from tests.lm.small import SENTENCES, write_text
 
 CELLS = ("lstm", "gru", "rnn")
@@ -75,6 +75,45 @@ def test_a_tied_matrix_counts_and_is_saved_once(tokenizer, tmp_path):
 def test_a_tie_that_cannot_be_is_refused(tokenizer):
     with pytest.raises(ConfigError, match="gives 6 units, the embedding has 5"):
         make(tokenizer, hidden=6, tie=True)
+
+
+def test_a_projected_output_is_tied_to_an_embedding_of_its_width(tokenizer):
+    model = make(tokenizer, "lstm-projected", hidden=6, proj_size=5, tie=True).eval()
+    assert model.decoder.weight is model.embedding.weight
+    assert model(torch.tensor([[1, 2]]))[0].shape == (1, 2, tokenizer.size)
+    with pytest.raises(ConfigError, match="gives 4 units, the embedding has 5"):
+        make(tokenizer, "lstm-projected", hidden=6, proj_size=4, tie=True)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_last_layer_has_a_width_of_its_own(tokenizer, tmp_path, cell):
+    model = make(tokenizer, cell, hidden=9, last_hidden=5, layers=3, tie=True).eval()
+    assert model.decoder.weight is model.embedding.weight
+    assert model.recurrent.hidden_size == [9, 9, 5]
+    ids = torch.randint(tokenizer.size, (2, 9))
+    whole, _ = model(ids)
+    first, state = model(ids[:, :4])
+    assert_close(torch.cat([first, model(ids[:, 4:], state)[0]], dim=1), whole)
+    model.save_pretrained(tmp_path / "model")
+    loaded = LanguageModel.from_pretrained(tmp_path / "model")
+    assert_close(loaded(ids)[0], whole, rtol=0, atol=0)
+
+
+def test_awd_lstm_has_the_papers_24_million_parameters():
+    shape = ModelShape.of(configure("awd-lstm", {}), vocab=10_000)
+    embedding = 10_000 * 400 + 10_000  # and the decoder's bias
+    layers = [(400, 1150), (1150, 1150), (1150, 400)]
+    expected = embedding + sum(4 * h * (x + h + 1) for x, h in layers)
+    assert LanguageModel(shape, "lstm", device="meta").parameter_count == expected == 24_210_800
+
+
+def test_the_outputs_before_and_after_the_dropout_can_be_had(tokenizer):
+    model = make(tokenizer, dropout=0.5).train()
+    ids = torch.randint(tokenizer.size, (3, 11))
+    logits, _, h, dropped = model(ids, return_outputs=True)
+    assert_close(dropped, torch.where(dropped == 0, 0.0, h * 2))
+    assert 0.2 < (dropped == 0).float().mean() < 0.8
+    assert_close(logits, model.decoder(dropped))
 
 
 def test_forget_bias_is_the_bias_of_f_in_all(tokenizer):

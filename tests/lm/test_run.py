@@ -8,12 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from cellwright.language.errors import CellwrightError
@@ -265,9 +266,82 @@ def test_a_metrics_line_cut_short_is_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(f'{first}\n{second}\n{{"na')
     assert read_metrics(tmp_path / "metrics.jsonl") == lines
     (tmp_path / "metrics.jsonl").write_text(f'{first}\n{{"na\n{second}\n')
-    with pytest.raises(RunError, match="line 2 is not JSON"):
+    with pytest.raises(RunError, match="line 2: not JSON, damaged or cut short"):
         read_metrics(tmp_path / "metrics.jsonl")
     assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "last/model.safetensors"])
+@pytest.mark.parametrize("at", [-1, -300])
+def test_weights_with_a_changed_byte_are_refused(tmp_path, name, at):
+    """Of the same length: nothing but the checksum tells."""
+    train(small_config(tmp_path, epochs=1), tmp_path / "run")
+    file = tmp_path / "run" / name
+    raw = bytearray(file.read_bytes())
+    raw[at] ^= 1
+    file.write_bytes(raw)
+    readers: list[Callable[[], object]] = [lambda: resume(tmp_path / "run", changes={"epochs": 2})]
+    if name == "model.safetensors":
+        readers.append(lambda: LanguageModel.from_pretrained(tmp_path / "run"))
+    for read in readers:
+        with pytest.raises(RunError, match=r"model.safetensors: damaged: .*from a copy, or ") as c:
+            read()
+        assert "\n" not in str(c.value)
+    assert file.read_bytes() == raw
+
+
+@pytest.mark.parametrize("keep", [0, 60, -3, None])
+def test_the_best_weights_are_missed_before_training_goes_on(tmp_path, keep):
+    train(small_config(tmp_path, epochs=1), tmp_path / "run")
+    best, latest = (tmp_path / "run" / d / "model.safetensors" for d in ("", "last"))
+    if keep is None:
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:keep])
+    with pytest.raises(RunError, match=r"run/model.safetensors: .*put .*last/model.safetensors"):
+        resume(tmp_path / "run", changes={"epochs": 2})
+    best.write_bytes(latest.read_bytes())
+    assert resume(tmp_path / "run", changes={"epochs": 2}).epoch == 2
+
+
+def test_weights_without_a_checksum_are_read(tmp_path):
+    """What the first runs hold."""
+    train(small_config(tmp_path, epochs=1), tmp_path / "run")
+    for file in (tmp_path / "run").rglob("*.safetensors"):
+        save_file(load_file(file), file)
+    state = tmp_path / "run" / "last" / "state.json"
+    values = json.loads(state.read_text())
+    del values["position"]["metrics_digest"]
+    state.write_text(json.dumps(values))
+    LanguageModel.from_pretrained(tmp_path / "run")
+    assert resume(tmp_path / "run", changes={"epochs": 2}).epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda raw: raw[:-5], "cut short: expected at least"),
+        (lambda raw: raw[: raw.index(b"\n") + 1], "cut short: expected at least"),
+        (lambda raw: b"", "cut short: expected at least"),
+        (lambda raw: raw.replace(b'"epoch": 1', b'"epoch": 7'), "damaged: its lines are not"),
+        (lambda raw: raw[raw.index(b"\n") + 1 :] + raw, "damaged: its lines are not"),
+    ],
+    ids=["bytes", "lines", "empty", "changed", "longer"],
+)
+def test_metrics_that_are_not_the_saved_ones_are_refused(tmp_path, damage, said):
+    train(small_config(tmp_path, epochs=1), tmp_path / "run")
+    file = tmp_path / "run" / "metrics.jsonl"
+    assert len(file.read_bytes().splitlines()) > 1
+    file.write_bytes(damage(file.read_bytes()))
+    before = file.read_bytes()
+    for read in (read_run, lambda path: resume(path, changes={"epochs": 2})):
+        with pytest.raises(RunError, match=rf"metrics.jsonl: {said}.*move it away") as caught:
+            read(tmp_path / "run")
+        assert "\n" not in str(caught.value)
+        assert file.read_bytes() == before
+    file.rename(tmp_path / "aside")
+    assert resume(tmp_path / "run", changes={"epochs": 2}).epoch == 2
+    assert {line["epoch"] for line in read_run(tmp_path / "run").metrics} == {2}
 
 
 def test_metrics_go_back_to_the_save(path):

@@ -1,10 +1,13 @@
-"""What the tests of layers find: a compiler that has compiled nothing yet."""
+"""What the tests of layers find: a fresh compiler, and a list of the machine code that ran."""
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+
+from cellwright.runtime.fast import FastProgram
 
 
 @pytest.fixture
@@ -16,3 +19,17 @@ def fresh_compiler() -> Iterator[None]:
     yield
     torch._dynamo.reset()
     diary.propagate = propagate
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the programs that run as machine code, in the order in which they do."""
+    names: list[str] = []
+    call = FastProgram.__call__
+
+    def counted(self: FastProgram, *args: Any, **kwargs: Any) -> Any:
+        names.append(self.program.name)
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(FastProgram, "__call__", counted)
+    return names

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import cellwright
 import cellwright.nn
-from cellwright.language import Cell, CellError, Input, State, affine, tanh
+from cellwright.language import Cell, CellError, Input, State, affine, stacked, tanh
 from cellwright.nn import GRU, LSTM, RNN, Recurrent
 from tests.nn.examples import (
     TORCH_LIKE,
@@ -46,10 +46,9 @@ class Unstackable(Cell):
     h.next = tanh(affine(x, y, h))
 
 
-class InputWide(Cell):
-    x, h, s = Input(), State(), State("input")
-    s.next = tanh(affine(x, h, width="input") + s)
-    h.next = tanh(affine(s.next, h))
+class TwoInputs(Cell):
+    x, y, h = Input(), Input("other"), State()
+    h.next = tanh(affine(x, y, h))
 
 
 OPTIONS = [
@@ -242,13 +241,16 @@ def test_a_dropout_that_does_nothing_warns_where_the_layer_is_built():
         ({"cell": Delay, "input_size": H + 1}, "input x is hidden wide, 9 here"),
         ({"cell": Delay, "input_size": H, "num_layers": 2, "bidirectional": True}, "gives 18"),
         ({"cell": TwoStreams, "widths": {"stream": 2}}, r"widths=\{\"memory\": 16\}"),
-        ({"cell": Unstackable, "num_layers": 2}, "2 inputs but 1 outputs"),
-        ({"cell": InputWide, "num_layers": 2}, "states of 4 and 9 units"),
+        ({"cell": Unstackable, "num_layers": 2}, "y: is input wide, 9 here, the first layer's"),
+        ({"cell": stacked("gru", TwoInputs)}, "2 inputs but 1 outputs below, and no input y"),
+        ({"cell": stacked("gru", "rnn"), "num_layers": 3}, "2 layers; leave num_layers=3 out"),
+        ({"cell": stacked("gru", "rnn"), "hidden_size": [9]}, "1 widths for 2 layers; give 2"),
+        ({"cell": stacked("gru", "gru", tied=True)}, "tied layers share their weights"),
     ],
 )
 def test_cells_and_widths_that_cannot_be(options, message):
     options = {"input_size": I, "hidden_size": H} | options
-    with pytest.raises(CellError, match=message):
+    with pytest.raises((CellError, ValueError), match=message):
         Recurrent(**options)
 
 
@@ -294,7 +296,7 @@ def test_autocast_turns_the_whole_layer():
     with torch.autocast("cpu", torch.bfloat16):
         found, wanted = ours(x), theirs(x)
         normed = Recurrent("layernorm-lstm", I, H)(x)
-        double = ours.double()(x.double())
+        double = copy.deepcopy(ours).double()(x.double())
     for a, b in zip(flat(found), flat(wanted), strict=True):
         assert a.dtype == b.dtype == torch.bfloat16
         close(a.float(), b.float(), rtol=0.05, atol=0.02)

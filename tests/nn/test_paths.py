@@ -12,26 +12,11 @@ from torch.export import Dim, export
 
 from cellwright.nn import GRU, LSTM, GRUCell, LSTMCell, Recurrent, RecurrentCell, RNNCell
 from cellwright.runtime import native, use_backend
-from cellwright.runtime.fast import FastProgram
 from tests.nn.examples import ALL_CELLS, OWN, B, H, I, P, T, build, flat, gradients, inputs_for
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=str(native.missing()))
 close = torch.testing.assert_close
 HALF = (torch.bfloat16, torch.float16)
-
-
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the programs that run as machine code, in the order in which they do."""
-    names: list[str] = []
-    call = FastProgram.__call__
-
-    def counted(self: FastProgram, *args: Any, **kwargs: Any) -> Any:
-        names.append(self.program.name)
-        return call(self, *args, **kwargs)
-
-    monkeypatch.setattr(FastProgram, "__call__", counted)
-    return names
 
 
 def results(layer: nn.Module, run: Any, *given: Any, **options: Any) -> list[torch.Tensor]:
@@ -112,7 +97,6 @@ def test_auto_says_once_that_it_runs_elsewhere(caplog: pytest.LogCaptureFixture)
 SCRIPT = """
 import sys, torch
 import cellwright
-from cellwright.runtime.fast import FastProgram
 ran, call = [], FastProgram.__call__
 FastProgram.__call__ = lambda self, *args: ran.append(self.program.name) or call(self, *args)
 program, cases = torch.export.load(sys.argv[1]).module(), torch.load(sys.argv[2])

@@ -119,7 +119,7 @@ def test_what_is_being_written_stays_what_was_left_goes(folder: Path):
 
 
 def test_without_a_folder_there_is_nothing(folder: Path):
-    assert cache.survey() == cache.Holding(folder, 0, 0, 0, 0)
+    assert cache.survey() == cache.Holding(folder, 0, 0, 0, 0, 0, True)
     assert cache.clear() == cache.Cleared(folder, 0, 0)
     assert not folder.exists()
 

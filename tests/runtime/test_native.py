@@ -53,3 +53,24 @@ def test_a_folder_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("CELLWRIGHT_CACHE", str(blocked))
     assert not native.compiled(text).cached
     assert blocked.read_text() == "not a folder"
+
+
+def test_code_is_named_by_all_that_it_depends_on(text: str, monkeypatch: pytest.MonkeyPatch):
+    """The text, LLVM and its platform, the processor, and how LLVM is told to go about it."""
+    names = [native.key(text), native.key(text + "; changed")]
+
+    def changed(module: object, name: str, value: object) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            native._compiler.cache_clear()
+            names.append(native.key(text))
+
+    binding = native._binding()
+    changed(binding, "get_default_triple", lambda: "riscv64-unknown-linux-gnu")
+    changed(binding, "llvm_version_info", (1, 2, 3))
+    changed(native, "processor", lambda: ("haswell", "+avx2"))
+    changed(native, "OPTIMISED", (3, 1))
+    changed(native, "PIPELINE", {**native.PIPELINE, "loop_unrolling": True})
+    native._compiler.cache_clear()
+    assert len(set(names)) == len(names) == 7
+    assert native.key(text) == names[0]

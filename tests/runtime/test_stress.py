@@ -2,6 +2,10 @@
 
 import gc
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.queues import Queue
@@ -108,6 +112,53 @@ def test_a_forked_process_trains(threads):
         for a, b in zip(answer, wanted, strict=True):
             torch.testing.assert_close(torch.from_numpy(a), b, rtol=1e-4, atol=1e-5)
     assert same(gradient(layer, x), wanted)  # the parent goes on
+
+
+FIRST_IMPORT = """
+import multiprocessing, os, sys
+import torch
+torch.set_num_threads(2)
+torch.randn(1000, 1000).tanh().sum()  # its threads run now, and stay behind in a fork
+
+def child():
+    from cellwright.nn import LSTM
+    layer = LSTM(8, 64, backend="llvm")
+    # So many rows that threads divide them, so few that they divide the units where they can; and
+    # so few numbers that torch's own operations, which would hang here, need no second thread.
+    for x in (torch.ones(20, 16, 8), torch.ones(90, 1, 8)):
+        layer(x)[0].square().sum().backward()
+    print("threads:", layer.explain().splitlines()[1], flush=True)
+
+if sys.argv[1] == "process":
+    forked = multiprocessing.get_context("fork").Process(target=child)
+    forked.start()
+    forked.join()
+    sys.exit(forked.exitcode)
+pid = os.fork()
+if pid == 0:
+    child()
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@pytest.mark.parametrize("how", ["process", "fork"])
+def test_a_fork_may_be_the_first_to_import_it(how):
+    """Torch's threads ran in the parent: waiting for them would have no end."""
+    words = [sys.executable, "-c", FIRST_IMPORT, how]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    ) as started:
+        try:
+            said, faults = started.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            raise
+    assert started.returncode == 0, faults
+    assert "pool of Python threads" in said and "this process was forked" in said
 
 
 class Encoded(Dataset):

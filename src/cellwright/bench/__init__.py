@@ -4,7 +4,7 @@ It times what is on the floors below, after the sides have been found to agree, 
 of files or windows.
 """
 
-from cellwright.bench.errors import BenchError, Disagreement
+from cellwright.bench.errors import BenchError, Disagreement, WishError
 from cellwright.bench.machine import Host, host
 from cellwright.bench.measure import Pace, Stop, Stopped, Timing, interleaved
 from cellwright.bench.report import Event, Report
@@ -31,6 +31,7 @@ __all__ = [
     "Table",
     "Timing",
     "Wish",
+    "WishError",
     "bench",
     "host",
     "interleaved",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from cellwright.bench.errors import BenchError
+from cellwright.bench.errors import WishError
 from cellwright.runtime.native import processor
 
 
@@ -57,9 +57,9 @@ def host() -> Host:
 
 
 def checked_threads(number: int) -> int:
-    """Return a number of threads that this machine has, or raise BenchError."""
+    """Return a number of threads that this machine has, or raise WishError."""
     if not 1 <= number <= cores():
-        raise BenchError(
+        raise WishError(
             f"threads: expected 1 to {cores()}, the cores of this machine; got {number}"
         )
     return number

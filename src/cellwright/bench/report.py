@@ -8,7 +8,7 @@ from cellwright.bench.cases import KINDS, Case
 from cellwright.bench.first import FirstCall
 from cellwright.bench.machine import Host
 from cellwright.bench.shapes import Shape
-from cellwright.bench.steps import OneStep
+from cellwright.bench.steps import ONE_STEP, OneStep
 
 FORMAT = "cellwright-bench-1"
 SHARE, OF_LSTM = "share of peak", "rate over LSTM"
@@ -46,6 +46,20 @@ class Summary:
     worst_shape: Shape
 
 
+@dataclass(frozen=True)
+class Worst:
+    """The least ratio to a peer of all rows, those of single steps included, and its row."""
+
+    peer: str
+    ratio: float
+    cell: str
+    kind: str  # one of KINDS, or `steps.ONE_STEP`
+    place: str  # the shape, or the way that the step was taken
+
+    def __str__(self) -> str:
+        return f"{self.cell}, {self.kind}, {self.place}"
+
+
 @dataclass
 class Report:
     """Gathers events in the order in which they come."""
@@ -78,6 +92,16 @@ class Report:
                 found += _summed([c for c in self.cases if (c.cell, c.kind) == (cell, kind)])
         return found
 
+    def worst(self) -> list[Worst]:
+        """Find the least ratio to each peer."""
+        rows = [(c.ratios, c.cell, c.kind, str(c.shape)) for c in self.cases]
+        rows += [(s.ratios, s.cell, ONE_STEP, s.way) for s in self.steps]
+        found = [Worst(peer, r, *row) for ratios, *row in rows for peer, r in ratios.items()]
+        return [
+            min((w for w in found if w.peer == peer), key=lambda w: w.ratio)
+            for peer in dict.fromkeys(w.peer for w in found)
+        ]
+
     def to_dict(self) -> dict[str, object]:
         """All of it as JSON; times in ms, rates in GFLOP/s."""
         head = self.heading
@@ -95,6 +119,7 @@ class Report:
             "one_step": [step.to_dict() for step in self.steps],
             "first_call": [first.to_dict() for first in self.firsts],
             "summary": [{**asdict(s), "worst_shape": str(s.worst_shape)} for s in self.summaries()],
+            "worst": [asdict(w) for w in self.worst()],
             "stopped": self.stopped,
         }
 

@@ -1,5 +1,6 @@
 """Run: a whole benchmark, one event after another, so that what is there can be shown."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,11 +8,12 @@ from dataclasses import dataclass, field
 import torch
 
 from cellwright.bench import jax_peer, onnx_peer
-from cellwright.bench.cases import Cases
-from cellwright.bench.errors import BenchError
+from cellwright.bench.cases import YARDSTICK, Cases
+from cellwright.bench.errors import BenchError, WishError
 from cellwright.bench.first import first_call
 from cellwright.bench.machine import checked_threads, host
 from cellwright.bench.measure import Pace, Stop
+from cellwright.bench.memory import check_memory
 from cellwright.bench.peak import rates
 from cellwright.bench.report import Event, Heading, Note
 from cellwright.bench.shapes import DEFAULT, Shape
@@ -40,7 +42,7 @@ class Wish:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise BenchError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r:.40}")
+            raise WishError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r:.40}")
         if self.threads is not None:
             checked_threads(self.threads)
 
@@ -58,14 +60,16 @@ class Wish:
 def bench(wish: Wish, stop: Stop | None = None) -> Iterator[Event]:
     """Measure; yields the machine and its peak, then each cell at each shape, then the rest.
 
-    Raises BenchError where there is no machine code to measure or two sides disagree, and Stopped
-    after `stop` was asked.
+    Raises BenchError where there is no machine code to measure, a shape is too large for this
+    machine or two sides disagree, and Stopped after `stop` was asked.
     """
     stop = stop or Stop()
     reason = native.missing()
     if reason is not None:
         raise BenchError(f"machine code cannot be made here: {reason}")
     dtype = DTYPES[wish.dtype]
+    for shape, subject in itertools.product(wish.shapes, (*wish.cells, YARDSTICK)):
+        check_memory(subject, shape, dtype)
     with _threads(wish.threads):
         count = torch.get_num_threads()
         one, every = rates(dtype, (1, count))

@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from cellwright.bench.errors import BenchError
+from cellwright.bench.errors import WishError
 
-_SHAPE = re.compile(r"([1-9]\d{0,6})x([1-9]\d{0,5})x([1-9]\d{0,4})")
+_SHAPE = re.compile(r"([1-9]\d{0,17})x([1-9]\d{0,17})x([1-9]\d{0,17})")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ QUICK = (Shape(100, 1, 64), Shape(100, 16, 128))
 def parse(text: str) -> tuple[Shape, ...]:
     """Read shapes parted by commas, "all" for every shape of ours; each is kept once.
 
-    Raises BenchError that shows how a shape is written.
+    Raises WishError that shows how a shape is written.
     """
     if text.strip() == "all":
         return SHAPES
@@ -53,7 +53,7 @@ def parse(text: str) -> tuple[Shape, ...]:
     for part in text.split(","):
         match = _SHAPE.fullmatch(part.strip())
         if match is None:
-            raise BenchError(
+            raise WishError(
                 f"shapes: expected steps x rows x units, as in 100x16x128, or all; got {part!r:.40}"
             )
         found.append(Shape(*(int(number) for number in match.groups())))

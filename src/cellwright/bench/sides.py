@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cellwright import cells
-from cellwright.bench.errors import BenchError
+from cellwright.bench.errors import BenchError, WishError
 from cellwright.bench.measure import Run
 from cellwright.bench.shapes import Shape
 from cellwright.language import Cell
@@ -89,7 +89,7 @@ def subjects(text: str) -> tuple[Subject, ...]:
     found: dict[str, Subject] = {}
     for spec in (part.strip() for part in specs):
         if not spec:
-            raise BenchError(f"cells: expected names parted by commas, or all; got {text!r:.60}")
+            raise WishError(f"cells: expected names parted by commas, or all; got {text!r:.60}")
         cell = cells.find(spec)
         subject = Subject(spec if spec in cells.CATALOGUE else cell.__name__, cell)
         if more := _own_widths(cell):

@@ -16,6 +16,7 @@ from cellwright.nn import RecurrentCell
 
 WIDTH = 256
 CALLS = 20  # in a row for one sample: a call takes some tens of microseconds
+ONE_STEP = "one step"
 STEP, CELL = "Recurrent.step", "RecurrentCell"
 
 

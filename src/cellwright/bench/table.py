@@ -8,7 +8,7 @@ from cellwright.bench.first import FirstCall
 from cellwright.bench.grid import Column, Grid, wrapped
 from cellwright.bench.report import OF_LSTM, SHARE, Event, Heading, Note, Report, Summary
 from cellwright.bench.sides import NN
-from cellwright.bench.steps import OneStep
+from cellwright.bench.steps import ONE_STEP, OneStep
 
 HEADS = {NN: "x nn"}  # of a column, where it is not the peer's own name
 UNSTEADY = 1.5  # upper quartile over lower one, beyond which a median says little
@@ -48,7 +48,7 @@ class Table:
         first = (Column("inference, ms", 6), cached, Column("training, ms", 6), cached)
         grids = {
             Case: (name, shape, kind, Column("ms", 7), *ratios, *rates),
-            OneStep: (name, Column("one step", 14, left=True), Column("us", 7), *streaming),
+            OneStep: (name, Column(ONE_STEP, 14, left=True), Column("us", 7), *streaming),
             FirstCall: (name, *first, Column("again", 3)),
             Summary: (name, Column("", 5, left=True), kind, *ratios, *rates[1:]),
         }
@@ -72,15 +72,15 @@ class Table:
         return self._row(FirstCall, [event.cell, *numbers, "yes" if event.again else "no"])
 
     def ending(self, report: Report) -> list[str]:
-        """The means and the worst shapes of all cells, and what the columns say."""
+        """The means and the worst of all rows, and what the columns say."""
         lines: list[str] = []
         found = report.summaries()
         for cell, kind in dict.fromkeys((s.cell, s.kind) for s in found):
             of = {s.what: s for s in found if (s.cell, s.kind) == (cell, kind)}
             for word in ("mean", "worst"):
                 lines += self._row(Summary, [cell, word, kind, *self._numbers(of, word)])
-        if found:
-            lines += ["", *self._text("Worst shapes: " + "; ".join(_worst(found)) + ".")]
+        if worst := [f"{_figures(w.ratio)} x {w.peer} ({w})" for w in report.worst()]:
+            lines += ["", *self._text("Worst: " + "; ".join(worst) + ".")]
         unsteady = [case for case in report.cases if case.ours.spread > UNSTEADY]
         if unsteady:
             lines += ["", *self._text(BUSY.format(len(unsteady), len(report.cases)))]
@@ -142,14 +142,3 @@ def _percent(share: float | None) -> str:
 def _figures(number: float) -> str:
     """Two places below a hundred, none above."""
     return f"{number:.2f}" if number < 100 else f"{number:.0f}"
-
-
-def _worst(found: Sequence[Summary]) -> list[str]:
-    """The worst ratio to each peer, and where it was."""
-    texts = []
-    for what in dict.fromkeys(s.what for s in found if s.what not in (SHARE, OF_LSTM)):
-        least = min((s for s in found if s.what == what), key=lambda s: s.worst)
-        texts.append(
-            f"{_figures(least.worst)} x {what} ({least.cell}, {least.kind}, {least.worst_shape})"
-        )
-    return texts

@@ -104,7 +104,9 @@ def _from_file(path: Path, name: str) -> type[Cell]:
             "if __name__ == '__main__'"
         ) from error
     except Exception as error:  # whatever the user's file raises is the user's to see, in a line
-        raise CellError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+        # a SyntaxError's text ends in its place, which stands before it already
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise CellError(f"{_place(path, error)}: {type(error).__name__}: {said}") from error
     found = namespace.get(name)
     if isinstance(found, type) and issubclass(found, Cell) and found is not Cell:
         return found

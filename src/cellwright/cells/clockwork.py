@@ -10,6 +10,8 @@ class Clockwork(Cell):
 
     Eight modules; each reads itself and the slower ones, and keeps its state between its turns.
     The state `age` counts the steps since a module's last turn: all run at the first step.
+
+    Good for: signals with several time scales, such as sound: slow modules remember long.
     """
 
     x, h, age = Input(), State(), State()

@@ -14,10 +14,12 @@ from cellwright.language import (
 
 
 class DepthGated(Cell):
-    """Depth-gated LSTM: a gate lets in the memory of the layer below (Yao et al. 2015).
+    """Depth-gated LSTM: a gate lets in the memory from below (Yao et al. 2015).
 
     `below` is that layer's new c; the outputs, h and c, are what the layer above reads. The
     lowest layer is `depth-gated-lowest`.
+
+    Good for: deep stacks: memory flows up the layers as it flows through time.
     """
 
     x, below = Input(), Input(hidden)
@@ -35,9 +37,11 @@ class DepthGated(Cell):
 
 
 class DepthGatedLowest(Cell):
-    """Lowest layer of a depth-gated LSTM: a projection of x is the memory below (Yao et al. 2015).
+    """Depth-gated LSTM, lowest layer: a projection of x is below (Yao et al. 2015).
 
-    The depth gate has no weight for it.
+    The depth gate has no weight for what is below.
+
+    Good for: the bottom of a stack of `depth-gated`.
     """
 
     x, h, c = Input(), State(), State()
@@ -60,6 +64,8 @@ class Grid(Cell):
     Both read H = (x, h), x being the depth's h from below and `below` its memory; the outputs are
     the depth's new h and memory, what the layer above reads. As in the paper h = tanh(o c), not
     the usual o tanh(c); biases are added.
+
+    Good for: deep stacks: the depth has a memory of its own.
     """
 
     x, below = Input(), Input(hidden)
@@ -86,6 +92,8 @@ class GridPriority(Cell):
     """Grid LSTM, 2-D, depth last: it reads the new h of time (Kalchbrenner et al. 2015).
 
     Otherwise as `grid`.
+
+    Good for: what `grid` is for, where the layer above should see the newest state.
     """
 
     x, below = Input(), Input(hidden)

@@ -22,6 +22,8 @@ class SLSTM(Cell):
     Four heads: units are mixed within a head alone. The state n normalises, m keeps exponents
     small; m.next is where the paper's m is, and before the first step, where n is 0, nothing is
     held: m starts from the input gate. The norm and projections around it are not in the cell.
+
+    Good for: revising what is stored: one step can outweigh all before it.
     """
 
     x, h, c, n, m = Input(), State(), State(), State(), State()

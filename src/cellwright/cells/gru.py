@@ -4,9 +4,11 @@ from cellwright.language import Cell, Input, State, affine, sigmoid, tanh
 
 
 class GRU(Cell):
-    """Gated recurrent unit, reset after the matrix, torch's and cuDNN's form (Cho et al. 2014).
+    """Gated recurrent unit, reset after the matrix as in torch (Cho et al. 2014).
 
-    z near 1 keeps the old state.
+    torch's and cuDNN's form; the paper's own is `gru-cho`. z near 1 keeps the old state.
+
+    Good for: what the LSTM is for, with a quarter fewer matrices; takes torch's weights.
     """
 
     x, h = Input(), State()
@@ -19,9 +21,11 @@ class GRU(Cell):
 
 
 class GRUCho(Cell):
-    """Gated recurrent unit, reset before the matrix, as in the papers (Cho et al. 2014; Olah 2015).
+    """Gated recurrent unit, reset before the matrix as in the paper (Cho et al. 2014, eqs. 5-8).
 
-    With Chung et al. (2014) and Olah, z near 1 takes the candidate; Cho's z is 1 - z here.
+    As in Chung et al. (2014) and Olah (2015), z near 1 takes the candidate; Cho's z is 1 - z here.
+
+    Good for: repeating the papers' experiments.
     """
 
     x, h = Input(), State()

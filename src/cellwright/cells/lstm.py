@@ -17,6 +17,8 @@ class LSTM1997(Cell):
     """LSTM without a forget gate: the carousel's weight is 1 (Hochreiter & Schmidhuber 1997).
 
     The modern form, with tanh in place of the paper's scaled logistic squashing.
+
+    Good for: counting and exact storage in short episodes; nothing is ever forgotten.
     """
 
     x, h, c = Input(), State(), State()
@@ -33,6 +35,8 @@ class LSTM1997Paper(Cell):
     """LSTM without a forget gate, squashed as in the paper (Hochreiter & Schmidhuber 1997).
 
     g(a) = 4 sigmoid(a) - 2 squashes the candidate, h(c) = 2 sigmoid(c) - 1 what is shown.
+
+    Good for: repeating the first experiments.
     """
 
     x, h, c = Input(), State(), State()
@@ -46,7 +50,10 @@ class LSTM1997Paper(Cell):
 
 
 class LSTM(Cell):
-    """Long short-term memory with a forget gate (Gers, Schmidhuber & Cummins 2000)."""
+    """Long short-term memory with a forget gate (Gers, Schmidhuber & Cummins 2000).
+
+    Good for: nearly everything; the first cell to try.
+    """
 
     x, h, c = Input(), State(), State()
 
@@ -60,7 +67,12 @@ class LSTM(Cell):
 
 
 class ProjectedLSTM(Cell):
-    """LSTM whose output is a narrower projection of its memory (Sak, Senior & Beaufays 2014)."""
+    """LSTM whose output is a narrower projection (Sak, Senior & Beaufays 2014, eqs. 7-12).
+
+    Without the paper's peepholes, as in torch.
+
+    Good for: much memory with few weights, as in speech and large vocabularies.
+    """
 
     x, h, c = Input(), State(proj), State()
 
@@ -79,6 +91,8 @@ class Peephole(Cell):
 
     The input and forget gates look at the old cell state, the output gate at the new one; the
     candidate has no peephole.
+
+    Good for: exact timing and counting: the gates see how full the memory is.
     """
 
     x, h, c = Input(), State(), State()
@@ -96,6 +110,8 @@ class Coupled(Cell):
     """LSTM that writes exactly where it forgets: i = 1 - f (Greff et al. 2015, CIFG).
 
     The learned gate is f, what to keep, as in Olah (2015); a positive bias keeps more.
+
+    Good for: what the LSTM is for, with a quarter fewer weights and a memory that cannot grow.
     """
 
     x, h, c = Input(), State(), State()
@@ -113,6 +129,8 @@ class EALSTM(Cell):
 
     `s` holds what never changes along a sequence, `static` wide: give a sequence that repeats it,
     as `features.expand(T, -1, -1)` of [B, static], and the input (x, s).
+
+    Good for: one model of many rivers, sites or patients whose traits do not change.
     """
 
     x, s = Input(), Input("static")

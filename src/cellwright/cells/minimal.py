@@ -13,7 +13,10 @@ from cellwright.language import (
 
 
 class MGU(Cell):
-    """Minimal gated unit: one gate resets and updates (Zhou, Wu, Zhang & Zhou 2016)."""
+    """Minimal gated unit: one gate resets and updates (Zhou, Wu, Zhang & Zhou 2016).
+
+    Good for: small models: half the weights of an LSTM.
+    """
 
     x, h = Input(), State()
 
@@ -28,6 +31,8 @@ class JANET(Cell):
 
     What is written is 1 - sigmoid(s - 1): a little more comes in than is forgotten (the paper's
     beta = 1). The paper starts the gate's bias after the task's length; here it is drawn.
+
+    Good for: long memory with half the weights of an LSTM, from a high forget bias on.
     """
 
     x, c = Input(), State()
@@ -42,6 +47,8 @@ class IndRNN(Cell):
     """Independently recurrent network: a unit sees itself (Li, Li, Cook, Zhu & Gao 2018).
 
     The recurrent weight is a vector, the paper's u.
+
+    Good for: deep stacks and long sequences: one weight says how long a unit remembers.
     """
 
     x, h = Input(), State()
@@ -53,6 +60,8 @@ class LiGRU(Cell):
     """Light gated unit: no reset, rectified (Ravanelli, Brakel, Omologo & Bengio 2018).
 
     The paper normalises W x over the batch; here it has a bias instead. z near 1 keeps.
+
+    Good for: speech and other signals frame by frame, with fewer weights than a GRU.
     """
 
     x, h = Input(), State()

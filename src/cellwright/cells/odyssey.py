@@ -12,7 +12,10 @@ from cellwright.language import (
 
 
 class NIG(Cell):
-    """Peephole LSTM with no input gate: i = 1 (Greff et al. 2015)."""
+    """Peephole LSTM with no input gate: i = 1 (Greff et al. 2015).
+
+    Good for: an ablation: what the input gate is worth.
+    """
 
     x, h, c = Input(), State(), State()
 
@@ -25,7 +28,10 @@ class NIG(Cell):
 
 
 class NFG(Cell):
-    """Peephole LSTM with no forget gate: f = 1 (Greff et al. 2015)."""
+    """Peephole LSTM with no forget gate: f = 1 (Greff et al. 2015).
+
+    Good for: an ablation: what the forget gate is worth.
+    """
 
     x, h, c = Input(), State(), State()
 
@@ -38,7 +44,10 @@ class NFG(Cell):
 
 
 class NOG(Cell):
-    """Peephole LSTM with no output gate: o = 1 (Greff et al. 2015)."""
+    """Peephole LSTM with no output gate: o = 1 (Greff et al. 2015).
+
+    Good for: an ablation: what the output gate is worth.
+    """
 
     x, h, c = Input(), State(), State()
 
@@ -51,7 +60,10 @@ class NOG(Cell):
 
 
 class NIAF(Cell):
-    """Peephole LSTM with no input activation function: no tanh (Greff et al. 2015)."""
+    """Peephole LSTM with no input activation function: no tanh (Greff et al. 2015).
+
+    Good for: an ablation: what squashing the candidate is worth.
+    """
 
     x, h, c = Input(), State(), State()
 
@@ -65,7 +77,10 @@ class NIAF(Cell):
 
 
 class NOAF(Cell):
-    """Peephole LSTM with no output activation function: h = o c (Greff et al. 2015)."""
+    """Peephole LSTM with no output activation function: h = o c (Greff et al. 2015).
+
+    Good for: an ablation: what squashing the output is worth.
+    """
 
     x, h, c = Input(), State(), State()
 
@@ -82,6 +97,8 @@ class NP(Cell):
     """LSTM with no peepholes, as the study's eighth variant (Greff et al. 2015).
 
     The same equations as `lstm`.
+
+    Good for: an ablation: what peepholes are worth.
     """
 
     x, h, c = Input(), State(), State()
@@ -100,6 +117,8 @@ class CIFG(Cell):
 
     The learned gate is i, what to write: a positive bias forgets more. In `coupled`, without
     peepholes, it is f, and a positive bias keeps more.
+
+    Good for: an ablation, and a quarter fewer matrices than the peephole LSTM.
     """
 
     x, h, c = Input(), State(), State()
@@ -117,6 +136,8 @@ class FGR(Cell):
 
     Each gate also sees all gates of the step before, through nine more matrices; the candidate
     does not. The gates are states.
+
+    Good for: an ablation: what gates gain by seeing one another.
     """
 
     x, h, c = Input(), State(), State()

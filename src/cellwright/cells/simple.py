@@ -4,7 +4,10 @@ from cellwright.language import Cell, Input, State, affine, bias, linear, relu, 
 
 
 class RNN(Cell):
-    """Simple recurrent network with tanh (Elman 1990, Finding structure in time)."""
+    """Simple recurrent network with tanh (Elman 1990).
+
+    Good for: short memory, and as the yardstick for cells with gates.
+    """
 
     x, h = Input(), State()
 
@@ -12,7 +15,10 @@ class RNN(Cell):
 
 
 class ReluRNN(Cell):
-    """Simple recurrent network with rectified units (Le, Jaitly & Hinton 2015, eq. 1)."""
+    """Simple recurrent network with rectified units (Le, Jaitly & Hinton 2015, eq. 1).
+
+    Good for: what `rnn` is for, with units that do not saturate; clip its gradients.
+    """
 
     x, h = Input(), State()
 
@@ -24,6 +30,8 @@ class IRNN(Cell):
 
     The recurrent matrix starts as the identity and the bias at zero. W is drawn as in other
     cells, where the paper draws it with a standard deviation of 0.001.
+
+    Good for: sums and counts over long spans; it explodes easily, so clip its gradients.
     """
 
     x, h = Input(), State()

@@ -43,6 +43,10 @@ def held(found: "Holding") -> str:
     lines = [str(found.folder), f"{entries(found.entries)}, {size(found.size)}"]
     if found.damaged:
         lines.append(f"{entries(found.damaged)} damaged: made again when next wanted")
+    if found.outdated:
+        lines.append(f"{entries(found.outdated)} of an earlier version: --clear removes them too")
+    if not found.writable:
+        lines.append("it cannot be written, so every process makes its code anew")
     if found.unfinished:
         lines.append(f"{entries(found.unfinished)} being written, or left unfinished")
     return "\n".join(lines)

@@ -1,17 +1,19 @@
-"""`cellwright compare`: several cells on one text, equal in tokens and in size or width."""
+"""`cellwright compare`: several cells on one text or music, equal in budget and in size."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from cellwright.cells import CATALOGUE
 from cellwright.cli import agreement, flags
+from cellwright.cli.compare_music import Asked, compare_music
 from cellwright.cli.faults import UsageFault
 from cellwright.cli.flags import typed
 from cellwright.cli.interrupt import orderly, while_read
@@ -31,18 +33,28 @@ cellwright compare book.txt --cells lstm,gru,rnn --epochs 5
 cellwright compare book.txt --cells lstm,mycells.py:Leaky --budget 200000
 cellwright compare book.txt --cells lstm,gru --seeds 0,1,2 --json
 cellwright compare --corpus agreement --cells lstm,peephole,gru --epochs 3
+cellwright compare book.txt --cells all --rates 1e-3,3e-3,1e-2 --seeds 0,1,2
+cellwright compare --music chorales.json --cells all
+cellwright compare --music made-up --cells lstm,gru --epochs 20
 """
 
+ALL = "all"
+Number = TypeVar("Number", int, float)
 DISPENSABLE = ("tok/s", "tokens", "hidden", "parameters")  # in a narrow window, in this order
 
 Cells = Annotated[
-    str, typer.Option(metavar="CELL,CELL,...", help="names or file.py:Class, parted by commas")
+    str,
+    typer.Option(
+        metavar="CELL,CELL,...",
+        help="names or file.py:Class, parted by commas; all: the whole catalogue",
+    ),
 ]
 Budget = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="parameters each model may have (default: what the first cell has at --hidden)",
+        help="parameters each model may have (default: what the first cell has at --hidden; "
+        "on music 20000)",
         show_default=False,
     ),
 ]
@@ -50,7 +62,35 @@ Equal = Annotated[str, typer.Option(metavar="WHAT", help="what to hold equal: pa
 Seeds = Annotated[
     str | None,
     typer.Option(
-        metavar="N,N,...", help="train each cell once a seed (default 0)", show_default=False
+        metavar="N,N,...",
+        help="train each cell once a seed (default 0; on music 0,1,2)",
+        show_default=False,
+    ),
+]
+Rates = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,X,...",
+        help="learning rates to choose from: each cell is tried with each at the first seed, and "
+        "the best in validation serves the other seeds (default --lr; on music 1e-3,3e-3,1e-2)",
+        show_default=False,
+    ),
+]
+Music = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="piano rolls in the place of a text: lists of MIDI pitches, step by step, in train, "
+        "valid and test; made-up: music that is made here",
+        show_default=False,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="on music, end after N epochs without a better validation (default 20)",
+        show_default=False,
     ),
 ]
 Out = Annotated[
@@ -68,6 +108,9 @@ def compare(
     budget: Budget = None,
     equal: Equal = "parameters",
     seeds: Seeds = None,
+    rates: Rates = None,
+    music: Music = None,
+    patience: Patience = None,
     out: Out = None,
     as_json: flags.Json = False,
     corpus: flags.Corpus = None,
@@ -97,22 +140,32 @@ def compare(
     precision: flags.Precision = None,
     threads: flags.Threads = None,
 ) -> int:
-    """Train several cells under equal parameters and equal tokens; a table and a plot.
+    """Train several cells under equal parameters and equal budget; a table and a plot.
 
     The same command with the same --out goes on where it stopped; another command is refused.
     """
     given = typed(context)
+    names = None if cells == ALL else _parts("--cells", cells)
+    each_rate = None if rates is None else _numbers("--rates", rates, float)
+    each_seed = None if seeds is None else _numbers("--seeds", seeds, int)
+    if music is not None:
+        _refuse_beside_music(text, sentences, equal)
+        asked = Asked(music, names, each_rate, each_seed, budget, patience, given, out, as_json)
+        return compare_music(asked)
+    _refuse_without_music(patience, each_rate, given)
     if text:
         given["files"] = tuple(str(path) for path in text)
     elif corpus is None:
         raise UsageFault("no text: name a UTF-8 file, or --corpus agreement")
     else:
         given = {"level": agreement.LEVEL} | given
-    names = _parts("--cells", cells)
-    config = configure(None, given | {"cell": names[0]})
-    where = out or free_run(config.corpus or Path(config.files[0]).stem, "compare")
+    first = names[0] if names is not None else next(iter(CATALOGUE))
+    config = configure(None, given | {"cell": first})
     from cellwright import lm
+    from cellwright.lm.texts import check_names
 
+    check_names(config)
+    where = out or free_run(config.corpus or Path(config.files[0]).stem, "compare")
     texts = nullcontext(config)
     if config.corpus is not None:
         texts = agreement.laid_out(config, where, sentences)
@@ -128,7 +181,8 @@ def compare(
             where,
             budget=budget,
             equal=equal,
-            seeds=_numbers(seeds) if seeds else (config.seed,),
+            seeds=(config.seed,) if each_seed is None else each_seed,
+            rates=each_rate,
             on_event=while_read(show, stop, ending),
             stop=stop,
         )
@@ -151,11 +205,32 @@ def _parts(flag: str, text: str) -> list[str]:
     return parts
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    parts = _parts("--seeds", text)
-    if not all(part.isdecimal() for part in parts):
-        raise UsageFault(f"--seeds: expected whole numbers parted by commas, got {text!r}")
-    return tuple(int(part) for part in parts)
+def _numbers(flag: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
+    """The numbers of a list with commas; UsageFault if a part is none of its kind."""
+    try:
+        return tuple(kind(part) for part in _parts(flag, text))
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise UsageFault(f"{flag}: expected {wanted} parted by commas, got {text!r}") from None
+
+
+def _refuse_beside_music(text: Sequence[Path] | None, sentences: int | None, equal: str) -> None:
+    """UsageFault for what only a text has."""
+    if text:
+        raise UsageFault("--music: give music or a text, not both")
+    if sentences is not None:
+        raise UsageFault("--music: --sentences is the size of a generated text; leave it out")
+    if equal != "parameters":
+        raise UsageFault(f"--equal: on music cells are equal in parameters, got {equal!r:.40}")
+
+
+def _refuse_without_music(
+    patience: int | None, rates: Sequence[float] | None, given: Mapping[str, object]
+) -> None:
+    if patience is not None:
+        raise UsageFault("--patience: ends a training on --music; on a text give --epochs")
+    if rates is not None and "lr" in given:
+        raise UsageFault("--rates, --lr: give one of the two, not both")
 
 
 def print_comparison(out: "Console", comparison: "Comparison") -> None:
@@ -163,27 +238,33 @@ def print_comparison(out: "Console", comparison: "Comparison") -> None:
 
     In a narrow window columns are left out, those first that say least.
     """
-    columns, left_out = _columns(comparison), []
-    while not fits(out, made := _table(columns)) and len(left_out) < len(DISPENSABLE):
-        left_out.append(name := DISPENSABLE[len(left_out)])
+    columns, gone = _columns(comparison), []
+    while not fits(out, made := _table(columns)) and len(gone) < len(DISPENSABLE):
+        gone.append(name := DISPENSABLE[len(gone)])
         columns.pop(name)
     out.print(made)
-    if left_out:
-        paragraph(out, f"Not shown in this narrow window: {', '.join(left_out)}.")
+    if gone:
+        paragraph(out, f"Not shown in this narrow window: {', '.join(gone)}.")
     paragraph(
         out,
         f"Validation loss, nats per token; {_equalities(comparison)}; smaller is better.",
     )
-    made_files = ("compare.json", "compare.png", "compare.svg")
+    for name, why in comparison.left_out.items():
+        paragraph(out, f"Left out: {name}: {why}")
+    for said in comparison.broke_down:
+        paragraph(out, f"Broke down: {said}")
+    made_files = ("compare.json", "compare.md", "compare.png", "compare.svg")
     paths = [comparison.out / name for name in made_files]
-    for path in (*paths, *(row.run for row in comparison.rows)):
+    for path in (*paths, *(row.run for row in comparison.chosen())):
         out.print(f"  {path}", soft_wrap=True)
 
 
 def _columns(comparison: "Comparison") -> dict[str, list[str]]:
     """The cells of each column, by its head, the best row first."""
-    rows = sorted(comparison.rows, key=lambda row: row.valid_nats)
+    rows = sorted(comparison.chosen(), key=lambda row: row.valid_nats)
     columns = {"cell": [row.cell for row in rows]}
+    if len({row.lr for row in comparison.rows}) > 1:
+        columns["rate"] = [f"{row.lr:g}" for row in rows]
     if len({row.seed for row in rows}) > 1:
         columns["seed"] = [str(row.seed) for row in rows]
     columns["hidden"] = [str(row.hidden) for row in rows]

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-from cellwright.language.errors import CellwrightError
+from cellwright.language.errors import CellwrightError, SettingError
 
 USER = 2  # the exit code of everything a user can put right
 INTERNAL = 1
@@ -37,7 +38,9 @@ _HINTS = {
 FLAG_OF = {"proj_size": "proj"}
 # What a ConfigError may name besides the fields of TrainConfig.
 _MORE_FLAGS = {"recipe", "budget", "equal", "seeds", "cells"}
+_MORE_FLAGS |= {"shapes", "dtype", "repeats"}
 _MORE_FLAGS |= {"prompt", "length", "temperature", "top_k", "top_p"}
+LONGEST = 1000  # characters of a line
 _ALLOCATION = re.compile(
     r"can't allocate memory: you tried to allocate (\d+) bytes|out of memory|Storage size calc"
     r"|storage size|numel: integer multiplication overflow",
@@ -62,26 +65,29 @@ def guard(call: Callable[[], object], argv: Sequence[str]) -> int:
         return _report(error, argv)
 
 
-def describe(error: BaseException) -> str | None:
-    """One line that says what a user can do about `error`; None for a defect of ours."""
+def describe(error: BaseException, argv: Sequence[str] = ()) -> str | None:
+    """One line that says what a user can do about `error`; None for a defect of ours.
+
+    `argv`, what was typed, tells the value that a message of typer's may leave out.
+    """
     text: str | None = None
     if isinstance(error, CellwrightError):
         text = _with_flags(error)
     elif hasattr(error, "format_message"):  # typer's usage errors, in every version of it
-        text = error.format_message()  # type: ignore[attr-defined]
+        text = _with_value(error, error.format_message(), argv)  # type: ignore[attr-defined]
     elif isinstance(error, OSError):
         text = _os_error(error)
     elif isinstance(error, MemoryError):
         text = "not enough memory; make --hidden, --batch or --steps smaller"
     elif isinstance(error, RuntimeError):
         text = _allocation(error)
-    return None if text is None else " ".join(text.split())
+    return None if text is None else _shortened(" ".join(text.split()))
 
 
 def _report(error: Exception, argv: Sequence[str]) -> int:
     if os.environ.get("CELLWRIGHT_DEBUG", "0") not in ("", "0"):
         traceback.print_exception(error)
-    line = describe(error)
+    line = describe(error, argv)
     if line is not None:
         _put(f"{_command(error, argv)}: {line}")
         return USER
@@ -103,19 +109,39 @@ def _command(error: BaseException, argv: Sequence[str]) -> str:
     return f"cellwright {verb}" if verb.isidentifier() else "cellwright"
 
 
+def _shortened(line: str) -> str:
+    """A line without its middle where somebody gave a whole text for a name."""
+    if len(line) <= LONGEST:
+        return line
+    return f"{line[: LONGEST // 2]} [...] {line[-LONGEST // 2 :]}"
+
+
+def _with_value(error: BaseException, text: str, argv: Sequence[str]) -> str:
+    """Typer's message with the value that was typed, which some of its versions leave out."""
+    names = {*getattr(getattr(error, "param", None), "opts", ())}
+    for word, following in itertools.zip_longest(argv, argv[1:]):
+        name, equals, value = word.partition("=")
+        value = value if equals else following
+        if name in names and value is not None and f"'{value}'" not in text:
+            return f"{text.rstrip('.')}; got {value!r:.60}"
+    return text
+
+
 def _with_flags(error: CellwrightError) -> str:
-    """A ConfigError names fields; a user typed flags: 'lr_decay: ...' -> '--lr-decay: ...'."""
+    """A setting's error names fields; a user typed flags: 'lr_decay: ...' -> '--lr-decay: ...'."""
     from cellwright.lm.config import ConfigError, TrainConfig
+    from cellwright.lm.fields import OR_NULL
 
     text = str(error)
-    if not isinstance(error, ConfigError):
+    if not isinstance(error, ConfigError | SettingError):
         return text
     head, colon, rest = text.partition(": ")
     names = head.split(", ")
     flags = {f.name for f in fields(TrainConfig)} - {"files"} | _MORE_FLAGS
     if not colon or not {*names} <= flags:
         return text
-    return ", ".join(map(flag_of, names)) + ": " + rest
+    # nobody can type null: a flag is left out
+    return ", ".join(map(flag_of, names)) + ": " + rest.replace(OR_NULL + ", got", ", got")
 
 
 def flag_of(field: str) -> str:

@@ -12,7 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from cellwright.cli.faults import flag_of
-from cellwright.lm.config import DEFAULT_EPOCHS, LEVELS, OPTIMIZERS, PRECISIONS, TrainConfig
+from cellwright.lm.config import (
+    DEFAULT_EPOCHS,
+    DROPOUTS,
+    LEVELS,
+    NON_MONOTONE,
+    OPTIMIZERS,
+    PRECISIONS,
+    REDUCTIONS,
+    TrainConfig,
+)
 from cellwright.tasks.agreement import AgreementConfig
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
@@ -42,6 +51,7 @@ def _shown(value: Any) -> str:
 
 
 MODEL, TRAINING, TEXT, MACHINE = "Model", "Training", "Text", "Machine"
+REGULAR = "Regularisation"
 
 Texts = Annotated[
     list[Path] | None,
@@ -78,7 +88,13 @@ CellSpec = Annotated[
 ]
 Layers = Annotated[int | None, _option("layers", "N", "layers, one on the other", MODEL)]
 Hidden = Annotated[int | None, _option("hidden", "N", "units of a layer", MODEL)]
-Embed = Annotated[int | None, _option("embed", "N", "width of the embedding", MODEL, "as --hidden")]
+LastHidden = Annotated[
+    int | None, _option("last_hidden", "N", "units of the last layer", MODEL, "as --hidden")
+]
+Embed = Annotated[
+    int | None,
+    _option("embed", "N", "width of the embedding", MODEL, "as --hidden; tied, as the output"),
+]
 Proj = Annotated[
     int | None,
     _option("proj_size", "N", "width of the output of a cell with a projection", MODEL, "none"),
@@ -91,9 +107,6 @@ Bias = Annotated[
     bool | None,
     _option("bias", "", "biases inside the cell", MODEL, "on", flag="--bias/--no-bias"),
 ]
-Dropout = Annotated[
-    float | None, _option("dropout", "X", "on the embedding, between layers, at the end", MODEL)
-]
 InitScale = Annotated[
     float | None,
     _option("init_scale", "X", "start every weight in U(-X, X)", MODEL, "each layer's own"),
@@ -103,6 +116,61 @@ ForgetBias = Annotated[
     _option("forget_bias", "X", "start the forget gates' bias at X", MODEL, "as the weights"),
 ]
 
+Dropout = Annotated[
+    float | None, _option("dropout", "X", "on the embedding, between layers, at the end", REGULAR)
+]
+InputDropout = Annotated[
+    float | None,
+    _option("input_dropout", "X", "on the embedding (dropouti)", REGULAR, "as --dropout"),
+]
+LayerDropout = Annotated[
+    float | None,
+    _option("layer_dropout", "X", "between layers (dropouth)", REGULAR, "as --dropout"),
+]
+DropoutKind = Annotated[
+    str | None,
+    _option(
+        "dropout_kind",
+        "KIND",
+        f"{' or '.join(DROPOUTS)}: a new mask each step, or one for the window",
+        REGULAR,
+    ),
+]
+EmbeddingDropout = Annotated[
+    float | None,
+    _option("embedding_dropout", "X", "drop whole words of the embedding (dropoute)", REGULAR),
+]
+LayerNorm = Annotated[
+    bool | None,
+    _option("layer_norm", "", "norm the cell's sums", MODEL, flag="--layer-norm/--no-layer-norm"),
+]
+Zoneout = Annotated[
+    str | None,
+    _option("zoneout", "X|h=X,c=X", "how often a unit of the state keeps its value", REGULAR),
+]
+RecurrentDropout = Annotated[
+    str | None,
+    _option(
+        "recurrent_dropout",
+        "X|g=X",
+        "on the first state, one mask for the window; or on a named state or equation",
+        REGULAR,
+    ),
+]
+WeightDrop = Annotated[
+    float | None,
+    _option("weight_drop", "X", "on the recurrent matrices' weights (wdrop)", REGULAR),
+]
+Ar = Annotated[
+    float | None, _option("ar", "X", "penalty on the size of the last layer's output", REGULAR)
+]
+Tar = Annotated[
+    float | None, _option("tar", "X", "penalty on its change from step to step", REGULAR)
+]
+WeightDecay = Annotated[
+    float | None, _option("weight_decay", "X", "weight decay of the optimizer", REGULAR)
+]
+
 Epochs = Annotated[
     int | None, _option("epochs", "N", "passes over the text", TRAINING, str(DEFAULT_EPOCHS))
 ]
@@ -110,8 +178,37 @@ Minutes = Annotated[
     float | None, _option("minutes", "X", "train this long, instead of --epochs", TRAINING)
 ]
 Steps = Annotated[int | None, _option("steps", "N", "window of backpropagation, tokens", TRAINING)]
+VarySteps = Annotated[
+    bool | None,
+    _option(
+        "vary_steps",
+        "",
+        "draw each window's length near --steps, now and then near half of it",
+        TRAINING,
+        flag="--vary-steps/--no-vary-steps",
+    ),
+]
 Batch = Annotated[int | None, _option("batch", "N", "streams read side by side", TRAINING)]
 Optimizer = Annotated[str | None, _option("optimizer", "NAME", ", ".join(OPTIMIZERS), TRAINING)]
+NonMonotone = Annotated[
+    int | None,
+    _option(
+        "non_monotone",
+        "N",
+        "nt-asgd: average once no validation of N epochs was the best",
+        TRAINING,
+        str(NON_MONOTONE),
+    ),
+]
+Reduction = Annotated[
+    str | None,
+    _option(
+        "reduction",
+        "NAME",
+        f"{' or '.join(REDUCTIONS)}: the loss over a window, as --lr and --clip see it",
+        TRAINING,
+    ),
+]
 Lr = Annotated[float | None, _option("lr", "X", "learning rate", TRAINING)]
 LrDecay = Annotated[
     float | None, _option("lr_decay", "X", "multiply the rate by X each epoch", TRAINING)
@@ -121,9 +218,6 @@ DecayAfter = Annotated[
 ]
 Clip = Annotated[
     float | None, _option("clip", "X", "largest norm of the gradient; 0: no limit", TRAINING)
-]
-WeightDecay = Annotated[
-    float | None, _option("weight_decay", "X", "weight decay of the optimizer", TRAINING)
 ]
 Seed = Annotated[int | None, _option("seed", "N", "of the weights and the dropout", TRAINING)]
 

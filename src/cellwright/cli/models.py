@@ -28,7 +28,7 @@ def load(run: Path, device: str) -> "LanguageModel":
 
     try:
         place = torch.device(device)
-        torch.empty(0, device=place)
+        torch.empty(1, device=place).item()  # meta, which has no numbers, refuses too
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UsageFault(
             f"--device: {device!r} cannot be used on this machine; leave it out for the CPU"

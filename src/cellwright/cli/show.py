@@ -10,6 +10,8 @@ import typer
 from cellwright.cli.faults import UsageFault
 from cellwright.cli.terminal import console
 from cellwright.targets.equations import equations
+from cellwright.targets.latex import latex
+from cellwright.targets.mathml import mathml
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 cellwright show lstm
+cellwright show peephole --as latex > peephole.tex
 cellwright show gru-cho --as torch --input 64 --hidden 128 > gru_cho.py
 cellwright show mycells.py:Leaky --as json > leaky.json
 cellwright show gru --as passes --hidden 4
@@ -38,9 +41,10 @@ As = Annotated[
     typer.Option(
         "--as",
         metavar="FORM",
-        help="equations: to read; torch: source to paste and run; json: the cell as data; "
-        "plan: its program and adjoint; passes: the program after each pass; llvm: the loop "
-        "for this processor; asm: the same, assembled",
+        help="equations: to read; latex: for a paper; mathml: for a page; torch: source to paste "
+        "and run; json: the cell as data; plan: its program and adjoint, and how they run here; "
+        "passes: the program after each pass; llvm: the loop for this processor; asm: the same, "
+        "assembled",
     ),
 ]
 Input = Annotated[
@@ -55,7 +59,7 @@ Widths = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="for llvm and asm: float32 (default) or float64"),
+    typer.Option(metavar="NAME", help="for plan, llvm and asm: float32 (default) or float64"),
 ]
 Adjoint = Annotated[
     bool, typer.Option("--adjoint", help="for llvm and asm: the backward loop, not the forward one")
@@ -117,7 +121,8 @@ def show(
         raise UsageFault(f"--as: expected one of {', '.join(FORMS)}, got {form!r:.40}")
     typed = {"--input": input, "--hidden": hidden, "--width": width}
     _refuse(form, [name for name, value in typed.items() if value], SIZED)
-    _refuse(form, ["--dtype"] * (dtype is not None) + ["--adjoint"] * adjoint, COMPILED)
+    _refuse(form, ["--dtype"] * (dtype is not None), TYPED)
+    _refuse(form, ["--adjoint"] * adjoint, COMPILED)
     if dtype is not None and dtype not in DTYPES:
         raise UsageFault(f"--dtype: expected {' or '.join(DTYPES)}, got {dtype!r:.40}")
     from cellwright.cells import find
@@ -159,9 +164,15 @@ def data(asked: Asked) -> str:
 
 
 def program(asked: Asked) -> str:
-    """The cell's program, and the program of its gradients."""
+    """The cell's program, the program of its gradients, and what would run a layer of it here."""
+    import torch
+
+    from cellwright.runtime.describe import said
+
     made = asked.plan()
-    return f"{made.program}\n\n{made.adjoint.backward}"
+    weights = (torch.empty(0, dtype=asked.torch_dtype()),)
+    runs = said(asked.cell.__name__, "auto", [("layer", made)], weights)
+    return f"{made.program}\n\n{made.adjoint.backward}\n\n{runs}"
 
 
 def passes(asked: Asked) -> str:
@@ -218,6 +229,8 @@ def _commented(sign: str, text: object) -> str:
 
 FORMS: dict[str, Callable[[Asked], str]] = {
     "equations": lambda asked: equations(asked.cell),
+    "latex": lambda asked: latex(asked.cell),
+    "mathml": lambda asked: mathml(asked.cell),
     "torch": torch_source,
     "json": data,
     "plan": program,
@@ -226,4 +239,5 @@ FORMS: dict[str, Callable[[Asked], str]] = {
     "asm": assembly,
 }
 COMPILED = ("llvm", "asm")
+TYPED = ("plan", *COMPILED)
 SIZED = ("torch", "plan", "passes", *COMPILED)

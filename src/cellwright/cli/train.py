@@ -33,6 +33,8 @@ cellwright train book.txt --cell gru --hidden 512 --minutes 30
 cellwright train book.txt --cell mycells.py:Leaky --out runs/leaky
 cellwright train train.txt --valid valid.txt --test test.txt \\
     --recipe zaremba-small
+cellwright train train.txt --valid valid.txt --recipe awd-lstm \\
+    --cell gru --epochs 200
 cellwright train --corpus agreement --cell lstm --hidden 96 --epochs 16
 cellwright train --resume runs/book-lstm --epochs 20
 
@@ -72,23 +74,37 @@ def train(
     cell: flags.CellSpec = None,
     layers: flags.Layers = None,
     hidden: flags.Hidden = None,
+    last_hidden: flags.LastHidden = None,
     embed: flags.Embed = None,
     proj_size: flags.Proj = None,
+    layer_norm: flags.LayerNorm = None,
     tie: flags.Tie = None,
     bias: flags.Bias = None,
-    dropout: flags.Dropout = None,
     init_scale: flags.InitScale = None,
     forget_bias: flags.ForgetBias = None,
+    dropout: flags.Dropout = None,
+    dropout_kind: flags.DropoutKind = None,
+    input_dropout: flags.InputDropout = None,
+    layer_dropout: flags.LayerDropout = None,
+    embedding_dropout: flags.EmbeddingDropout = None,
+    zoneout: flags.Zoneout = None,
+    recurrent_dropout: flags.RecurrentDropout = None,
+    weight_drop: flags.WeightDrop = None,
+    weight_decay: flags.WeightDecay = None,
+    ar: flags.Ar = None,
+    tar: flags.Tar = None,
     epochs: flags.Epochs = None,
     minutes: flags.Minutes = None,
     steps: flags.Steps = None,
+    vary_steps: flags.VarySteps = None,
     batch: flags.Batch = None,
     optimizer: flags.Optimizer = None,
+    non_monotone: flags.NonMonotone = None,
+    reduction: flags.Reduction = None,
     lr: flags.Lr = None,
     lr_decay: flags.LrDecay = None,
     decay_after: flags.DecayAfter = None,
     clip: flags.Clip = None,
-    weight_decay: flags.WeightDecay = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
     precision: flags.Precision = None,
@@ -124,15 +140,17 @@ def _begin(
     if given.get("corpus") is not None:
         given = {"level": agreement.LEVEL} | given
     config = configure(recipe, given)
+    from cellwright.lm import train
+    from cellwright.lm.run import check_free
+    from cellwright.lm.texts import check_names
+
+    check_names(config)
     if out is None:
         first = config.corpus or Path(config.files[0]).stem
         out = free_run(first, Path(config.cell).name.replace(":", "-"))
     if recipe is not None and not as_json:
         words = as_flags({**RECIPES[recipe], **given})
         console().print(f"{recipe}:\n{folded(words, 78, '  ')}", style="label")
-    from cellwright.lm import train
-    from cellwright.lm.run import check_free
-
     check_free(out, overwrite)
     texts = nullcontext(config)
     if config.corpus is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cellwright.compiler.program import Block, Low, Param
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
+from cellwright.language.masks import unmasked
 from cellwright.language.ops import PARAMETRIC, Op
 
 SPELLING = {Op.ADD: "{}+{}", Op.SUB: "{}-{}", Op.MUL: "{}*{}", Op.DIV: "{}/{}", Op.NEG: "-{}"}
@@ -51,9 +52,10 @@ def layout(
         at, blocks = 0, []
         for index, kind, rows in entries:
             places[index, kind] = Place(param, at, at + rows)
-            begins = graph.nodes[index].attr("start")
+            begins, drop = (graph.nodes[index].attr(key) for key in ("start", "drop"))
             assert not isinstance(begins, tuple)
-            blocks.append(Block(keys[index, kind], at, at + rows, begins))
+            rate = drop if isinstance(drop, float) else 0.0
+            blocks.append(Block(keys[index, kind], at, at + rows, begins, rate))
             at += rows
         params.append(Param(param, at, shapes[param][0], tuple(blocks), *shapes[param][1:]))
     return tuple(sorted(params, key=_order)), places
@@ -100,7 +102,8 @@ def _weights(
 
 
 def _tag(graph: Graph, operand: int) -> str:
-    """Name a vector in a parameter's name: `ih` for x, `hh` for h, `ch` for c."""
+    """Name a vector in a parameter's name: `ih` for x, `hh` for h, `ch` for c; masks aside."""
+    operand = unmasked(graph, operand)
     if operand == graph.inputs[0]:
         return "ih"
     name = re.sub(r"[^A-Za-z0-9]+", "_", spelling(graph, operand)).strip("_")
@@ -173,7 +176,7 @@ def operand_name(graph: Graph, index: int) -> str:
     if node.args:
         inner = graph.nodes[node.args[0]]
         normed = node.op is Op.LAYER_NORM and inner.op is Op.LINEAR and not inner.name
-        return spelling(graph, inner.args[0] if normed else node.args[0])
+        return spelling(graph, unmasked(graph, inner.args[0] if normed else node.args[0]))
     tag = _bias_tag(graph, index, node).lstrip("_")
     return graph.input_names[0] if tag == "ih" else tag[:-1].rstrip("_")
 

@@ -97,13 +97,15 @@ class Carry:
 class Block:
     """The rows of a packed parameter that one word of one equation owns; `key` is `f.h`.
 
-    `begins` says the first values: "identity", a number, or None where they are drawn.
+    `begins` says the first values: "identity", a number, or None where they are drawn; `drop`
+    is the rate at which a layer that trains drops them.
     """
 
     key: str
     start: int
     stop: int
     begins: float | str | None = None
+    drop: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from cellwright.compiler.program import SCALAR, Instr, Low, Program, Stage, verify
-from cellwright.language.graph import Attribute
 from cellwright.language.ops import Op
 
 FOLD: dict[Op, Callable[..., Any]] = {
@@ -98,21 +97,26 @@ def _rewrite(
             constants[instr.name] = value
         if instr.op is Low.ZEROS:
             constants[instr.name] = 0.0
+        if instr.op is Op.MODULES:
+            values = instr.attr("values")
+            assert isinstance(values, tuple)
+            if len(set(values)) == 1:
+                constants[instr.name] = values[0]
         kept.append(instr)
     return tuple(kept)
 
 
 def _fold(instr: Instr, widths: dict[str, int], constants: dict[str, float]) -> Instr:
-    """Compute an operation whose arguments are all numbers."""
-    numbers = all(arg in constants and widths[arg] == SCALAR for arg in instr.args)
-    if instr.op not in FOLD or not numbers:
+    """Compute an operation whose arguments are all numbers, or vectors of one number."""
+    if instr.op not in FOLD or not all(arg in constants for arg in instr.args):
         return instr
     try:
         value = float(FOLD[instr.op](*(constants[arg] for arg in instr.args)))  # type: ignore[index]
     except (ArithmeticError, ValueError):
         return instr  # log(0), 1/0: leave the infinity to the target
-    attrs: tuple[tuple[str, Attribute], ...] = (("value", value),)
-    return Instr(instr.name, Op.CONSTANT, (), SCALAR, attrs)
+    if all(widths[arg] == SCALAR for arg in instr.args):
+        return Instr(instr.name, Op.CONSTANT, (), SCALAR, (("value", value),))
+    return Instr(instr.name, Op.MODULES, (), instr.width, (("values", (value,)),))
 
 
 def _identity(instr: Instr, widths: dict[str, int], constants: dict[str, float]) -> str | None:

@@ -5,6 +5,7 @@ from cellwright.language.errors import CellError, CellFileError, CellwrightError
 from cellwright.language.expr import (
     Expr,
     Input,
+    Mask,
     State,
     affine,
     bias,
@@ -25,8 +26,12 @@ from cellwright.language.expr import (
     where,
 )
 from cellwright.language.graph import Graph, Node
+from cellwright.language.normalise import layer_normed
 from cellwright.language.ops import Op
+from cellwright.language.regularise import recurrent_dropout, weight_dropped, zoneout
+from cellwright.language.reshape import projected, residual
 from cellwright.language.serial import cell_from_json, cell_to_json
+from cellwright.language.stack import Stack, bidirectional, stacked
 from cellwright.language.width import HIDDEN, PROJ, Width
 
 hidden, proj = HIDDEN, PROJ
@@ -39,13 +44,16 @@ __all__ = [
     "Expr",
     "Graph",
     "Input",
+    "Mask",
     "Node",
     "Op",
+    "Stack",
     "State",
     "UnsupportedOp",
     "Width",
     "affine",
     "bias",
+    "bidirectional",
     "cell_from_graph",
     "cell_from_json",
     "cell_to_json",
@@ -55,15 +63,22 @@ __all__ = [
     "fit",
     "hidden",
     "layer_norm",
+    "layer_normed",
     "linear",
     "log",
     "maximum",
     "minimum",
     "modules",
     "proj",
+    "projected",
+    "recurrent_dropout",
     "relu",
+    "residual",
     "sigmoid",
     "split",
+    "stacked",
     "tanh",
+    "weight_dropped",
     "where",
+    "zoneout",
 ]

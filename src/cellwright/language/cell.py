@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from cellwright.language.errors import CellError
-from cellwright.language.expr import Body, Expr, Input, State
+from cellwright.language.expr import Body, Expr, Input, Mask, State
 from cellwright.language.graph import Graph, Node, StateSlot, checked
+from cellwright.language.masks import masks
 from cellwright.language.ops import PARAMETRIC, Op
 
 
@@ -42,8 +43,12 @@ class _CellMeta(type):
         graph = cls.__dict__.get("graph")
         if graph is None:
             return "<class Cell>"
-        states = ", ".join(graph.state_names)
-        return f"<cell {cls.__name__}: states {states}; inputs {', '.join(graph.input_names)}>"
+        drawn = masks(graph)
+        given = graph.input_names[: len(graph.input_names) - len(drawn)]
+        said = f"states {', '.join(graph.state_names)}; inputs {', '.join(given)}"
+        if drawn:
+            said += f"; masks {', '.join(f'{mask.name} {mask.rate:g}' for mask in drawn)}"
+        return f"<cell {cls.__name__}: {said}>"
 
 
 class Cell(metaclass=_CellMeta):
@@ -78,6 +83,7 @@ def cell_from_graph(graph: Graph) -> type[Cell]:
 def _graph(name: str, body: Body) -> Graph:
     """Flatten a class body's expressions into a checked graph."""
     leaves = [(n, e) for n, e in body.equations if isinstance(e, Input | State)]
+    leaves.sort(key=lambda leaf: isinstance(leaf[1], Mask))  # what nobody gives comes last
     states = [(n, e) for n, e in leaves if isinstance(e, State)]
     for state_name, state in states:
         if state._next is None:

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cellwright.language.errors import CellError
-from cellwright.language.graph import IDENTITY, MOST_MODULES, Attribute
+from cellwright.language.graph import IDENTITY, MOST_MODULES, PER, Attribute, is_rate
 from cellwright.language.ops import Op
 from cellwright.language.width import HIDDEN, INPUT, Width
 
@@ -161,6 +161,37 @@ class Input(Expr):
 
     def __init__(self, width: Width | int | str = INPUT) -> None:
         super().__init__(Op.INPUT, (), _width(width))
+
+
+class Mask(Input):
+    """A random vector that a layer draws while it trains: dropout's mask, [T, B, width].
+
+    rate: the probability of a zero, 0 or more and less than 1. `scaled`: the rest is
+    1 / (1 - rate), and the mean 1; else the rest is 1 and the mean 1 - rate. per: `"step"`, or
+    `"sequence"` for one draw that holds for all steps of a row. A layer that does not train
+    computes with the mean. Nobody gives it: `layer(x)` is called as without it.
+
+    >>> class Keeps(Cell):
+    ...     x, h, keep = Input(), State(), Mask(0.1, scaled=False)
+    ...     h.next = h + keep * (tanh(affine(x, h)) - h)
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        scaled: bool = True,
+        per: str = "step",
+        width: Width | int | str = HIDDEN,
+    ) -> None:
+        if not is_rate(rate):
+            fail(f"Mask: a rate is 0 or more and less than 1, got {rate!r:.40}")
+        if per not in PER:
+            fail(f"Mask: per is {' or '.join(map(repr, PER))}, got {per!r:.40}")
+        attrs: dict[str, Attribute] = {"rate": float(rate), "scaled": int(scaled), "per": per}
+        Expr.__init__(self, Op.INPUT, (), _width(width), **attrs)
 
 
 class State(Expr):

@@ -15,6 +15,7 @@ LARGEST_GRAPH = 10_000
 MOST_MODULES = 4096
 IDENTITY = "identity"  # how a square matrix may start
 LARGEST_START = 1e4  # a number that every dtype holds
+PER = ("step", "sequence")  # how long a draw of a mask holds
 MOST_NESTED = 200  # operations inside one another without a name between them
 
 Attribute = int | float | str | tuple[float, ...]
@@ -116,6 +117,7 @@ def checked(graph: Graph) -> Graph:
             raise CellError(f"{place()}: over {MOST_NESTED} operations deep; name some parts of it")
     graph = replace(graph, nodes=tuple(nodes))
     _check_states(graph)
+    _check_masks(graph)
     _check_used(graph)
     return graph
 
@@ -142,6 +144,13 @@ def _place(graph: Graph, index: int) -> str:
 def _named(graph: Graph, name: str) -> str:
     where = graph.lines.get(name)
     return f"{graph.cell}.{name}" + (f" ({where})" if where else "")
+
+
+def is_rate(value: object) -> bool:
+    """Tell whether a number can be the probability of a zero: one that leaves something."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < 1
 
 
 def is_name(text: str) -> bool:
@@ -287,6 +296,26 @@ def _check_states(graph: Graph) -> None:
             raise CellError(f"{graph.cell}: an output must be a named vector")
     if len(set(graph.outputs)) != len(graph.outputs):
         raise CellError(f"{graph.cell}: outputs {', '.join(graph.output_names)}: one of them twice")
+
+
+def _check_masks(graph: Graph) -> None:
+    """Masks come after the inputs that a user gives, of which there is one at least."""
+    drawn = [graph.nodes[k].attr("rate") is not None for k in graph.inputs]
+    if drawn[0]:
+        raise CellError(f"{graph.cell}: a cell needs at least one Input that is not a Mask")
+    if drawn != sorted(drawn):
+        raise CellError(f"{graph.cell}: its masks come after its other inputs")
+    for node in graph.nodes:
+        for key in ("rate", "drop"):
+            if not is_rate(node.attr(key, 0.0)):
+                raise CellError(
+                    f"{graph.cell}: {key} is a probability, 0 or more and less than 1, got "
+                    f"{node.attr(key)!r:.40}"
+                )
+        if node.attr("per", PER[0]) not in PER:
+            raise CellError(
+                f"{graph.cell}: per is {' or '.join(PER)}, got {node.attr('per')!r:.40}"
+            )
 
 
 def _check_used(graph: Graph) -> None:

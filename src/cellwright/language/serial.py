@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import TypeGuard
 
 from cellwright.language.cell import Cell, cell_from_graph
-from cellwright.language.errors import CellError, CellFileError
+from cellwright.language.errors import NOT_JSON, CellError, CellFileError
 from cellwright.language.graph import (
     IDENTITY,
     LARGEST_GRAPH,
     MOST_MODULES,
+    PER,
     Attribute,
     Graph,
     Node,
     StateSlot,
+    is_rate,
 )
 from cellwright.language.ops import PARAMETRIC, Op
 from cellwright.language.width import Width
@@ -27,9 +29,11 @@ LARGEST_FILE = 4_000_000  # characters
 
 # The attributes an operation may carry; anything else in a file is refused.
 ATTRIBUTES: dict[Op, frozenset[str]] = {
+    Op.INPUT: frozenset({"per", "rate", "scaled"}),
     Op.CONSTANT: frozenset({"value"}),
     Op.MODULES: frozenset({"values"}),
-    Op.LINEAR: frozenset({"upper_blocks", "blocks", "fit", "start", "tag"}),
+    Op.LINEAR: frozenset({"upper_blocks", "blocks", "drop", "fit", "start", "tag"}),
+    Op.DIAGONAL: frozenset({"tag"}),
     Op.BIAS: frozenset({"affine", "beside", "start"}),
     Op.PART: frozenset({"index", "of"}),
 }
@@ -76,7 +80,7 @@ def cell_from_json(text: str) -> type[Cell]:
     except RecursionError:
         raise CellFileError("cell file: nested too deeply to be a cell") from None
     except ValueError as error:
-        raise CellFileError(f"cell file: not JSON ({error})") from None
+        raise CellFileError(f"cell file: {NOT_JSON}: {error}") from None
     except CellError as error:
         raise CellFileError(f"cell file: {error}") from None
 
@@ -179,7 +183,8 @@ def _node(position: int, entry: object) -> Node:
         raise CellFileError(f"{place}: a width is a text such as 4*hidden, got {width!r:.40}")
     extra = set(entry) - {"op", "args", "name", "owner", "width"}
     allowed, required = ATTRIBUTES.get(op, frozenset()), _REQUIRED.get(op, set())
-    if extra - allowed or required - extra:
+    partly = op is Op.INPUT and extra and extra != allowed  # a mask has all three
+    if extra - allowed or required - extra or partly:
         raise CellFileError(
             f"{place}: {op} carries {sorted(extra)!r:.80}, expected {sorted(required or allowed)}"
         )
@@ -188,33 +193,49 @@ def _node(position: int, entry: object) -> Node:
 
 
 def _attribute(place: str, key: str, value: object) -> Attribute:
-    if key == "start":
-        if value == IDENTITY:
-            return IDENTITY
-        if not _finite(value):
-            raise CellFileError(f'{place}: start is "{IDENTITY}" or a number, got {value!r:.40}')
-        return float(value)
     if key in ("value", "values"):
-        numbers = value if key == "values" else [value]
-        if not isinstance(numbers, list) or not 1 <= len(numbers) <= MOST_MODULES:
-            raise CellFileError(f"{place}: {key} is a list of 1 to {MOST_MODULES} numbers")
-        floats = tuple(float(v) for v in numbers if _finite(v))
-        if len(floats) < len(numbers):
-            raise CellFileError(f"{place}: {key} holds something that is not a finite number")
-        return floats if key == "values" else floats[0]
-    if key in ("tag", "beside"):
-        if not (isinstance(value, str) and value.isascii() and value.isidentifier()):
-            raise CellFileError(f"{place}: {key} is a short name, got {value!r:.40}")
-        return value
+        return _numbers(place, key, value)
+    if key in _ONE_OF:
+        fits, wanted = _ONE_OF[key]
+        if not fits(value):
+            raise CellFileError(f"{place}: {key} is {wanted}, got {value!r:.40}")
+        return float(value) if isinstance(value, int | float) else str(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_MODULES:
         raise CellFileError(f"{place}: {key} lies between 0 and {MOST_MODULES}, got {value!r:.40}")
     return value
+
+
+def _numbers(place: str, key: str, value: object) -> Attribute:
+    numbers = value if key == "values" else [value]
+    if not isinstance(numbers, list) or not 1 <= len(numbers) <= MOST_MODULES:
+        raise CellFileError(f"{place}: {key} is a list of 1 to {MOST_MODULES} numbers")
+    floats = tuple(float(v) for v in numbers if _finite(v))
+    if len(floats) < len(numbers):
+        raise CellFileError(f"{place}: {key} holds something that is not a finite number")
+    return floats if key == "values" else floats[0]
 
 
 def _finite(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_tag(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isidentifier()
+
+
+_PROBABILITY = (is_rate, "a probability, 0 or more and less than 1")
+_TAG = (_is_tag, "a short name")
+# What an attribute may be, and how an error says it.
+_ONE_OF: dict[str, tuple[Callable[[object], bool], str]] = {
+    "start": (lambda v: v == IDENTITY or _finite(v), f'"{IDENTITY}" or a number'),
+    "rate": _PROBABILITY,
+    "drop": _PROBABILITY,
+    "per": (lambda v: isinstance(v, str) and v in PER, " or ".join(PER)),
+    "tag": _TAG,
+    "beside": _TAG,
+}
 
 
 def _restore(module: str, qualname: str, text: str) -> type[Cell]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from cellwright.language.cell import Cell, cell_from_graph
 from cellwright.language.graph import Graph, Node, StateSlot
+from cellwright.language.masks import unmasked
 from cellwright.language.ops import Op
 
 
@@ -50,5 +51,5 @@ def _reads_both(graph: Graph, index: int, hidden: int) -> bool:
         vectors.append(graph.nodes[graph.nodes[at].args[1]])
         at = graph.nodes[at].args[0]
     vectors.append(graph.nodes[at])
-    operands = {v.args[0] for v in vectors if v.op is Op.LINEAR}
+    operands = {unmasked(graph, v.args[0]) for v in vectors if v.op is Op.LINEAR}
     return {graph.inputs[0], hidden} <= operands

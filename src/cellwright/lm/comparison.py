@@ -1,6 +1,7 @@
 """Several cells on one text: equal in tokens, and in parameters or in width."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,96 +12,29 @@ from cellwright import cells as catalogue
 from cellwright.language.cell import Cell
 from cellwright.language.serial import cell_to_json
 from cellwright.lm.atomic import new_directory
+from cellwright.lm.compared import Comparison, CurvePoint, Row
 from cellwright.lm.config import ConfigError, TrainConfig
-from cellwright.lm.errors import RunError
-from cellwright.lm.evaluation import perplexity
+from cellwright.lm.contest import Trial, in_turn, refuse_another
+from cellwright.lm.errors import RunError, TrainingError
 from cellwright.lm.events import Comparing, OnEvent, StopRequest, Warned
 from cellwright.lm.model import LanguageModel, ModelShape, read_cell
-from cellwright.lm.plots import plot_comparison
 from cellwright.lm.run import read_config, read_run, read_text_digests
-from cellwright.lm.sizing import count_parameters, nearest_hidden
-from cellwright.lm.storage import read_json, write_json
+from cellwright.lm.sizing import SPARSE, count_parameters, nearest_hidden
+from cellwright.lm.storage import write_json
+from cellwright.lm.summary import write_summary
 from cellwright.lm.texts import check_files, split_texts, text_digests
 from cellwright.lm.tokenizer import Tokenizer
 from cellwright.lm.training import resume, train
 
-VERSION = 2
 EQUALS = ("parameters", "width")
 FAR = 0.05  # a parameter count further from the budget than this share is worth a warning
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """A validation: after `epoch` epochs and `tokens` tokens of training."""
-
-    epoch: int
-    tokens: int
-    nats: float
-    bits_per_character: float
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nats), for each token."""
-        return perplexity(self.nats)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One training; its losses are those of its best validation.
-
-    `difference` is to the budget; `tokens_per_s` is over the whole time, validations and saves
-    included.
-    """
-
-    cell: str
-    seed: int
-    hidden: int
-    parameters: int
-    difference: int
-    tokens: int
-    seconds: float
-    tokens_per_s: float
-    valid_nats: float
-    perplexity: float
-    bits_per_character: float
-    test_nats: float | None
-    curve: tuple[CurvePoint, ...]
-    run: Path
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The rows so far, in the order of the cells and seeds; `stopped` if some are missing.
-
-    `asked` is all that the comparison was called with: it tells one from another.
-    """
-
-    rows: tuple[Row, ...]
-    budget: int | None
-    equal: str
-    level: str
-    files: tuple[str, ...]
-    epochs: int
-    out: Path
-    stopped: bool
-    asked: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON values."""
-        values = dataclasses.asdict(self)
-        values["out"] = str(self.out)
-        values["asked"] = dict(self.asked)
-        values["files"] = list(self.files)
-        for row in values["rows"]:
-            row["run"] = str(row["run"])
-        return {"version": VERSION, **values}
 
 
 @dataclass(frozen=True)
 class Entry:
     """One training to do: the cell, how its model is sized, and where it goes."""
 
-    name: str
+    trial: Trial
     cell: type[Cell]
     config: TrainConfig
     parameters: int
@@ -110,62 +44,111 @@ class Entry:
 
 def compare(
     config: TrainConfig,
-    cells: Sequence[str],
+    cells: Sequence[str] | None,
     out: Path | str,
     *,
     budget: int | None = None,
     equal: str = "parameters",
     seeds: Sequence[int] | None = None,
+    rates: Sequence[float] | None = None,
     on_event: OnEvent | None = None,
     stop: StopRequest | None = None,
 ) -> Comparison:
     """Train each cell with each seed on the same text for the same number of epochs.
 
+    cells: names of the catalogue or file.py:Class; None is the whole catalogue, where a cell that
+    a text cannot drive is left out with the reason (named, it is refused).
     equal="parameters": each cell gets the hidden size whose model is nearest to `budget`
     parameters in all; without a budget, to those of the first cell at config.hidden.
     equal="width": all have config.hidden. The rest of `config` is the same for all.
+    rates: learning rates in the place of config.lr; each cell is trained with each of them at the
+    first seed, then with the one of the least validation loss at the other seeds. Of several
+    rates, a training that breaks down is told of and left without a row.
 
-    Writes compare.json after each training and compare.png and compare.svg at the end, beside
-    one run directory for each training. Called again, it goes on where it stopped. RunError if
-    `out` holds another comparison, or a text is no longer the one that a run was trained on.
+    Writes compare.json after each training and compare.md, compare.png and compare.svg at the
+    end, beside one run directory for each training. Called again, it goes on where it stopped.
+    RunError if `out` holds another comparison, or a text is no longer the one that a run was
+    trained on.
     """
     on_event, stop = on_event or _ignore, stop or StopRequest()
     out = Path(out)
-    _check(config, cells, budget, equal)
+    names = tuple(catalogue.CATALOGUE if cells is None else dict.fromkeys(cells))
+    _check(config, names, budget, equal, rates)
     check_files(config)
-    found = {name: catalogue.find(name) for name in dict.fromkeys(cells)}
+    found = {name: catalogue.find(name) for name in names}
     _check_projections(config, found.values())
     each_seed = tuple(dict.fromkeys(seeds or (config.seed,)))
-    asked = _asked(config, tuple(found), each_seed, budget, equal)
-    _refuse_another(out / "compare.json", asked)
+    asked = _asked(config, names, each_seed, rates, budget, equal)
+    refuse_another(out / "compare.json", asked)
     tokenizer = Tokenizer.train(split_texts(config)[0], config.level, config.vocab)
+    left_out = {} if cells is not None else _left_out(config, found, tokenizer.size)
+    found = {name: cell for name, cell in found.items() if name not in left_out}
+    if budget is not None:
+        _check_budget(config, found, tokenizer.size, budget)
     if equal == "width":
         budget = None
     elif budget is None:
-        budget = _sized(config, cells[0], found[cells[0]], tokenizer.size, None)[1]
-    digests = text_digests(config, tokenizer)
-    entries = []
-    for name, cell in found.items():
-        sized, parameters = _sized(config, name, cell, tokenizer.size, budget, on_event)
-        for seed in each_seed:
-            run = out / f"{cell.__name__.lower() if ':' in name else name}-{seed}"
-            seeded = dataclasses.replace(sized, seed=seed)
-            entries.append(Entry(name, cell, seeded, parameters, run, digests))
-    runs = [entry.run for entry in entries]
-    twice = next((run.name for run in runs if runs.count(run) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"cells: two of them would both be trained in {twice}; rename a class")
+        first = next(iter(found))
+        budget = _sized(config, first, found[first], tokenizer.size, None)[1]
+    each_rate = tuple(dict.fromkeys(rates or (config.lr,)))
+    contest = _Contest(
+        sized={
+            name: _sized(config, name, cell, tokenizer.size, budget, on_event)
+            for name, cell in found.items()
+        },
+        found=found,
+        places=_places(out, found),
+        digests=text_digests(config, tokenizer),
+        rates=each_rate,
+        on_event=on_event,
+        stop=stop,
+    )
     comparison = Comparison(
-        (), budget, equal, config.level, config.files, config.epochs or 0, out, True, asked
+        rows=(),
+        budget=budget,
+        equal=equal,
+        level=config.level,
+        files=config.files,
+        epochs=config.epochs or 0,
+        out=out,
+        stopped=True,
+        asked=asked,
+        seeds=each_seed,
+        left_out=left_out,
     )
     with new_directory(out):
-        return _train_all(comparison, entries, on_event, stop)
+        return contest.run(comparison)
+
+
+def _left_out(config: TrainConfig, found: Mapping[str, type[Cell]], vocab: int) -> dict[str, str]:
+    """The cells that no model of a text can be made of, and why."""
+    reasons = {}
+    for name, cell in found.items():
+        own = dataclasses.replace(config, proj_size=config.proj_size if _projected(cell) else 0)
+        try:
+            count_parameters(own, cell, vocab)
+        except ConfigError as error:
+            reasons[name] = str(error)
+    return reasons
+
+
+def _places(out: Path, found: Mapping[str, type[Cell]]) -> dict[str, Path]:
+    """Where the runs of each cell go, rates and seeds aside; ConfigError if two would collide."""
+    places = {n: out / (c.__name__.lower() if ":" in n else n) for n, c in found.items()}
+    made = list(places.values())
+    twice = next((place for place in made if made.count(place) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"cells: two of them would both be trained in {twice}-...; rename a class"
+        )
+    return places
 
 
 def _asked(
     config: TrainConfig,
     cells: tuple[str, ...],
     seeds: tuple[int, ...],
+    rates: Sequence[float] | None,
     budget: int | None,
     equal: str,
 ) -> dict[str, Any]:
@@ -174,56 +157,82 @@ def _asked(
     return {
         "cells": list(cells),
         "seeds": list(seeds),
+        "rates": None if rates is None else list(rates),
         "budget": budget,
         "equal": equal,
         "training": training,
     }
 
 
-def _refuse_another(path: Path, asked: Mapping[str, Any]) -> None:
-    """RunError if `path` is the compare.json of a comparison called with other arguments."""
-    if not path.exists():
-        return
-    before = read_json(path).get("asked")
-    if before == asked:
-        return
-    differing = "version"
-    if isinstance(before, dict):
-        flat = [{**values, **_object(values.get("training"))} for values in (before, asked)]
-        names = [n for n in flat[1] if n != "training" and flat[0].get(n) != flat[1][n]]
-        differing = ", ".join(names) or differing
-    raise RunError(
-        f"{path}: holds a comparison with other settings ({differing}); choose another directory "
-        "for this one"
-    )
+@dataclass(frozen=True)
+class _Contest:
+    """What the trainings of a comparison share."""
+
+    sized: Mapping[str, tuple[TrainConfig, int]]
+    found: Mapping[str, type[Cell]]
+    places: Mapping[str, Path]
+    digests: Mapping[str, str]
+    rates: tuple[float, ...]
+    on_event: OnEvent
+    stop: StopRequest
+
+    def run(self, comparison: Comparison) -> Comparison:
+        """All trainings in turn, or up to the stop."""
+        made = [comparison]
+        attempt = functools.partial(self._attempt, made)
+        done = in_turn(tuple(self.sized), self.rates, comparison.seeds, attempt)
+        comparison = dataclasses.replace(made[-1], stopped=not done)
+        if done and not comparison.rows:
+            raise TrainingError(f"no training came to its end: {comparison.broke_down[0]}")
+        if done:
+            write_json(comparison.out / "compare.json", comparison.to_dict())
+            write_summary(comparison)
+        return comparison
+
+    def _entry(self, trial: Trial) -> Entry:
+        config, parameters = self.sized[trial.cell]
+        config = dataclasses.replace(config, seed=trial.seed, lr=trial.lr)
+        rate = f"-{trial.lr:g}" if len(self.rates) > 1 else ""
+        place = self.places[trial.cell]
+        run = place.with_name(f"{place.name}{rate}-{trial.seed}")
+        return Entry(trial, self.found[trial.cell], config, parameters, run, self.digests)
+
+    def _attempt(self, made: list[Comparison], trial: Trial) -> float | None:
+        """One training, whose row makes the next comparison; its loss, None if it was stopped."""
+        if self.stop.is_set():
+            return None
+        entry, before = self._entry(trial), made[-1]
+        hidden, place = entry.config.hidden, (trial.index, trial.count)
+        self.on_event(Comparing(trial.cell, trial.seed, *place, hidden, entry.parameters))
+        try:
+            if not _train_entry(entry, self.on_event, self.stop):
+                return None
+        except TrainingError as error:
+            if len(self.rates) == 1:
+                raise
+            said = f"{trial.cell}, rate {trial.lr:g}, seed {trial.seed}: {error}"
+            self.on_event(Warned(said))
+            made.append(dataclasses.replace(before, broke_down=(*before.broke_down, said)))
+            return math.nan
+        row = _row(entry, before.budget)
+        made.append(dataclasses.replace(before, rows=(*before.rows, row)))
+        write_json(before.out / "compare.json", made[-1].to_dict())
+        return row.valid_nats
 
 
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _train_all(
-    comparison: Comparison, entries: Sequence[Entry], on_event: OnEvent, stop: StopRequest
-) -> Comparison:
-    out = comparison.out
-    for index, entry in enumerate(entries, start=1):
-        if stop.is_set():
-            return comparison
-        seed, hidden = entry.config.seed, entry.config.hidden
-        count = len(entries)
-        on_event(Comparing(entry.name, seed, index, count, hidden, entry.parameters))
-        if not _train_entry(entry, on_event, stop):
-            return comparison
-        rows = (*comparison.rows, _row(entry, comparison.budget))
-        comparison = dataclasses.replace(comparison, rows=rows, stopped=index < count)
-        write_json(out / "compare.json", comparison.to_dict())
-    plot_comparison(comparison, out)
-    return comparison
-
-
-def _check(config: TrainConfig, cells: Sequence[str], budget: int | None, equal: str) -> None:
+def _check(
+    config: TrainConfig,
+    cells: Sequence[str],
+    budget: int | None,
+    equal: str,
+    rates: Sequence[float] | None,
+) -> None:
     if not cells:
         raise ConfigError("cells: expected at least one cell, got none")
+    if rates is not None and not rates:
+        raise ConfigError("rates: expected at least one, got none")
+    for lr in rates or ():
+        dataclasses.replace(config, lr=lr)  # raises for what is no learning rate
     if equal not in EQUALS:
         raise ConfigError(f"equal: expected one of {', '.join(EQUALS)}, got {equal!r}")
     if config.epochs is None:
@@ -237,6 +246,25 @@ def _check(config: TrainConfig, cells: Sequence[str], budget: int | None, equal:
         raise ConfigError(
             f"budget: expected a number of parameters, with equal='parameters', "
             f"got {budget} with equal={equal!r}"
+        )
+
+
+def _check_budget(
+    config: TrainConfig, found: Mapping[str, type[Cell]], vocab: int, budget: int
+) -> None:
+    """ConfigError for fewer parameters than the smallest model of each of the cells has."""
+    smallest = []
+    for name, cell in found.items():
+        own = dataclasses.replace(config, proj_size=config.proj_size if _projected(cell) else 0)
+        for hidden in range(own.proj_size + 1, own.proj_size + SPARSE):
+            if count := count_parameters(dataclasses.replace(own, hidden=hidden), cell, vocab):
+                smallest.append((count, name, hidden))
+                break
+    count, name, hidden = max(smallest, default=(0, "", 0))
+    if budget < count:
+        raise ConfigError(
+            f"budget: expected at least {count}, what {name} has at its smallest (hidden {hidden}) "
+            f"on this text, got {budget}"
         )
 
 
@@ -318,7 +346,7 @@ def _row(entry: Entry, budget: int | None) -> Row:
         raise RunError(f"{entry.run / 'metrics.jsonl'}: holds no validation; delete {entry.run}")
     best = min(curve, key=lambda point: point.nats)
     return Row(
-        cell=entry.name,
+        cell=entry.trial.cell,
         seed=entry.config.seed,
         hidden=entry.config.hidden,
         parameters=entry.parameters,
@@ -332,6 +360,7 @@ def _row(entry: Entry, budget: int | None) -> Row:
         test_nats=tests[-1] if tests else None,
         curve=curve,
         run=entry.run,
+        lr=entry.config.lr,
     )
 
 

@@ -13,7 +13,7 @@ from cellwright.lm.atomic import replacing
 from cellwright.lm.errors import CorpusError, RunError
 from cellwright.lm.fields import Rule, one_of, read_fields, text, whole
 from cellwright.lm.storage import read_json, write_json
-from cellwright.lm.text import Passage, TextSize, as_passages, read_check, split_tail
+from cellwright.lm.text import Passage, TextSize, as_passages, check_name, read_check, split_tail
 from cellwright.lm.tokenizer import Tokenizer
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "TextSize",
     "TokenFile",
     "Windows",
+    "check_name",
     "encode_files",
     "read_check",
     "split_tail",
@@ -227,7 +228,10 @@ class Windows:
         if not 0 <= index < len(self):
             raise IndexError(f"window: expected 0 to {len(self) - 1}, got {index}")
         first = index * self.steps
-        last = min(first + self.steps, self.length)
+        return self.between(first, min(first + self.steps, self.length))
+
+    def between(self, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets, int64 [B, T] each, of the streams' places `first` to `last` - 1."""
         rows = [
             self.ids[b * self.length + first : b * self.length + last + 1]
             for b in range(self.batch)

@@ -3,17 +3,19 @@
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cellwright.lm.config import ConfigError, TrainConfig
+from cellwright.lm.averaging import Averaging
+from cellwright.lm.config import NON_MONOTONE, ConfigError, TrainConfig
 from cellwright.lm.errors import RunError, TrainingError
 from cellwright.lm.model import LanguageModel, ModelShape, States
 from cellwright.lm.optimise import make_optimizer, optimizer_state, restore_optimizer
+from cellwright.lm.regularise import activation_penalty
 from cellwright.lm.run import Position, Snapshot
 from cellwright.lm.tokenizer import Tokenizer
 
@@ -71,7 +73,9 @@ def build_model(config: TrainConfig, cell: Any, tokenizer: Tokenizer) -> Languag
 def _fits(config: TrainConfig, vocab: int) -> None:
     """Refuse a model whose recurrent, embedding and output weights alone exceed the memory."""
     hidden, embed = config.hidden, config.embed_size
-    weights = config.layers * hidden * hidden + hidden * embed + vocab * (hidden + embed)
+    last = config.last_hidden or hidden
+    weights = (config.layers - 1) * hidden * hidden + last * last + hidden * embed
+    weights += vocab * (embed if config.tie else embed + config.output_width)
     needed = 3 * 4 * weights  # the weights, their gradients, at least one number of the optimizer's
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if _KNOWS_MEMORY else None
     if memory is not None and needed > memory:
@@ -101,47 +105,70 @@ class Engine:
     def __init__(self, config: TrainConfig, model: LanguageModel, device: torch.device) -> None:
         self.model = model
         self.device = device
-        self.clip = config.clip or math.inf
-        self.batch = config.batch
+        self.config = config
         self.fabric = _fabric(config, device)
         optimizer = make_optimizer(config, model)
         self.forward, self.optimizer = self.fabric.setup(model, optimizer)
+        self.averaging: Averaging | None = None
+        if config.optimizer == "nt-asgd":
+            self.averaging = Averaging(model, config.non_monotone or NON_MONOTONE)
         self.model.train()
 
     def step(self, x: Tensor, y: Tensor, state: States | None) -> tuple[float, float, States]:
         """Learn from one window: x, y [B, T]. Returns nats per token, gradient norm, new state.
 
-        The gradient is that of the loss summed over T and averaged over B (see TrainConfig).
-        TrainingError, with the weights as they were, if the loss or the gradient is not finite.
+        The gradient is that of the loss averaged over B and summed or averaged over T (see
+        TrainConfig), with the activations' penalty. TrainingError, with the weights as they were,
+        if the loss or the gradient is not finite.
         """
+        config = self.config
         x, y = x.to(self.device), y.to(self.device)
-        logits, after = self.forward(x, detach(state))  # [B, T, V]
+        logits, after, h, dropped = self.forward(x, detach(state), return_outputs=True)
         loss = cross_entropy(logits.flatten(0, 1), y.flatten())
         nats = loss.item()
         if not math.isfinite(nats):
             raise TrainingError(f"the loss is {nats}")
         self.optimizer.zero_grad()
-        self.fabric.backward(loss * x.shape[1])
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip, foreach=True)
-        )
+        loss = loss + activation_penalty(h, dropped, config.ar, config.tar)
+        self.fabric.backward(loss * x.shape[1] if config.reduction == "sum" else loss)
+        clip = config.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip, foreach=True))
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient's norm is {norm} (the loss is {nats:.4g})")
         self.optimizer.step()
+        if self.averaging is not None:
+            self.averaging.take_step()
         return float(nats), norm, after
+
+    def published(self) -> AbstractContextManager[None]:
+        """Within it the model has the weights that are scored and kept: nt-asgd's means."""
+        return nullcontext() if self.averaging is None else self.averaging.in_place()
+
+    @property
+    def averaged_steps(self) -> int:
+        """How many steps the published weights are the mean of; 0: they are the last step's."""
+        return 0 if self.averaging is None else self.averaging.steps
 
     def snapshot(
         self, position: Position, state: States | None, facts: Mapping[str, Any]
     ) -> Snapshot:
-        """All that `restore` needs. The tensors are the live ones: save before the next step."""
+        """All that `restore` needs. The tensors are the live ones: save before the next step.
+
+        Its model is the one to predict with; where that is nt-asgd's mean, the weights to go on
+        from are among the training's tensors.
+        """
         tensors, rest = optimizer_state(self.optimizer)
         training = {f"optimizer.{name}": tensor for name, tensor in tensors.items()}
-        training |= {f"state.{k}": tensor for k, tensor in enumerate(_as_tuple(state))}
+        training |= {f"state.{name}": tensor for name, tensor in _flat(state).items()}
+        model = self.model.tensors()
+        if self.averaging is not None:
+            training |= {f"averaging.{k}": value for k, value in self.averaging.tensors().items()}
+            model = self.averaging.means or model
         training["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             training["random.cuda"] = torch.cuda.get_rng_state(self.device)
         facts = {**facts, "optimizer": rest, "threads": torch.get_num_threads()}
-        return Snapshot(position, self.model.tensors(), training, facts)
+        return Snapshot(position, model, training, facts)
 
     def difference(self, snapshot: Snapshot) -> str | None:
         """What makes going on from `snapshot` inexact here; None if nothing does."""
@@ -155,16 +182,18 @@ class Engine:
 
     def restore(self, snapshot: Snapshot) -> States | None:
         """Go back to `snapshot`; returns the recurrent state to go on from."""
-        groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "state": {}, "random": {}}
+        kinds = ("optimizer", "state", "random", "averaging")
+        groups: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
         try:
             for key, tensor in snapshot.training.items():
                 kind, _, name = key.partition(".")
                 groups[kind][name] = tensor
             self.model.load_tensors(snapshot.model)
+            if self.averaging is not None:
+                self.averaging.restore(groups["averaging"], snapshot.model)
             restore_optimizer(self.optimizer, groups["optimizer"], snapshot.facts["optimizer"])
-            states = [groups["state"][name] for name in sorted(groups["state"], key=int)]
-            moved = tuple(tensor.to(self.device) for tensor in states)
-            state = None if not moved else moved[0] if len(moved) == 1 else moved
+            states = {name: t.to(self.device) for name, t in groups["state"].items()}
+            state = _nested(states) if states else None
             self._check_state(state)
             torch.set_rng_state(groups["random"]["cpu"])  # last: the check may draw numbers
             if self.device.type == "cuda" and "cuda" in groups["random"]:
@@ -178,7 +207,7 @@ class Engine:
         """Try a carried state on one token; RuntimeError if it is none of this model and batch."""
         if state is None:
             return
-        ids = torch.zeros(self.batch, 1, dtype=torch.int64, device=self.device)
+        ids = torch.zeros(self.config.batch, 1, dtype=torch.int64, device=self.device)
         with torch.no_grad():
             self.forward(ids, state)
 
@@ -187,13 +216,33 @@ def detach(state: States | None) -> States | None:
     """The state without its history: gradients stop at the window's start."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else state.detach()
-    return tuple(tensor.detach() for tensor in state)
+    return tuple(part for one in state if (part := detach(one)) is not None)
 
 
-def _as_tuple(state: States | None) -> tuple[Tensor, ...]:
+def _flat(state: States | None) -> dict[str, Tensor]:
+    """The tensors of a state by their place in it: "0", "1", or "0.0", "0.1" where nested."""
     if state is None:
-        return ()
-    return (state,) if isinstance(state, Tensor) else tuple(state)
+        return {}
+    parts = (state,) if isinstance(state, Tensor) else state
+    flat: dict[str, Tensor] = {}
+    for k, part in enumerate(parts):
+        inner = {"": part} if isinstance(part, Tensor) else _flat(part)
+        flat |= {f"{k}.{name}".rstrip("."): tensor for name, tensor in inner.items()}
+    return flat
+
+
+def _nested(flat: Mapping[str, Tensor]) -> States:
+    """The state that `_flat` took apart; ValueError for names that it did not make."""
+    parts: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in flat.items():
+        place, _, rest = name.partition(".")
+        parts.setdefault(int(place), {})[rest] = tensor
+    if [*sorted(parts)] != [*range(len(parts))]:
+        raise ValueError(f"the state has parts {sorted(parts)}")
+    made = tuple(
+        inner[""] if set(inner) == {""} else _nested(inner) for _, inner in sorted(parts.items())
+    )
+    return made[0] if len(made) == 1 else made
 
 
 def _fabric(config: TrainConfig, device: torch.device) -> "Fabric":

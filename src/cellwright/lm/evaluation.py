@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cellwright.lm.corpus import Passage, TokenFile, Windows, encode_files
-from cellwright.lm.errors import VocabularyError
+from cellwright.lm.errors import CorpusError, VocabularyError
 from cellwright.lm.model import LanguageModel
 
 CALL_TOKENS = 2048  # scored in one call: bounds the memory, does not change the result
@@ -62,6 +62,8 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="cellwright-") as directory:
         text = encode_files(files, model.tokenizer, Path(directory) / "text.bin")
         named = ", ".join(str(getattr(file, "path", file)) for file in files)
+        if text.tokens < 2:
+            raise CorpusError(f"{named}: expected at least 2 tokens, got 1; give a longer text")
         if warning := check_vocabulary(text, named):
             (on_warning or (lambda _: None))(warning)
         return evaluate_tokens(model, text)

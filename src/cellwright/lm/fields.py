@@ -12,6 +12,8 @@ from cellwright.lm.errors import RunError
 
 LARGEST_COUNT: Final = 1 << 62
 LARGEST_NUMBER: Final = 1e38  # what float32 can still hold, with room for a factor of 2
+OR_NULL: Final = ", or null"  # ends what `optional` wants
+FROM_A_COPY: Final = "bring the file back from a copy, or train anew"
 LONGEST_TEXT: Final = 1 << 16  # characters
 
 
@@ -76,7 +78,7 @@ def one_of(*values: str) -> Rule:
 
 def optional(rule: Rule) -> Rule:
     """What `rule` allows, or null."""
-    return Rule(lambda value: value is None or rule.holds(value), f"{rule.wanted}, or null")
+    return Rule(lambda value: value is None or rule.holds(value), rule.wanted + OR_NULL)
 
 
 FLAG: Final = Rule(lambda value: isinstance(value, bool), "true or false")

@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 from cellwright import cells
 from cellwright.language.cell import Cell
 from cellwright.language.errors import CellwrightError
+from cellwright.language.masks import masks
 from cellwright.language.serial import cell_from_json, cell_to_json
-from cellwright.lm.config import LATER, MOST_LAYERS, ConfigError, TrainConfig
+from cellwright.lm.config import DROPOUTS, LATER, MOST_LAYERS, ConfigError, TrainConfig
 from cellwright.lm.errors import RunError
-from cellwright.lm.fields import FLAG, number, read_fields, whole
+from cellwright.lm.fields import FLAG, number, one_of, optional, read_fields, whole
 from cellwright.lm.generation import Sampling, stream_ids, stream_text
+from cellwright.lm.regularise import LockedRecurrent, drop_words, locked_dropout
 from cellwright.lm.run import FORMAT, VERSION, check_format
 from cellwright.lm.storage import (
     read_json,
@@ -29,15 +32,17 @@ from cellwright.lm.storage import (
 from cellwright.lm.tokenizer import Tokenizer
 from cellwright.nn import Recurrent
 
-States = Tensor | tuple[Tensor, ...]
+States = Tensor | tuple["States", ...]  # nested where the layers differ in width
 
 
 @dataclass(frozen=True)
 class ModelShape:
     """Sizes of a language model: tokens, units of the embedding and of each recurrent layer.
 
+    `last_hidden` are the units of the last layer where those are not `hidden`, and
     `proj_size` is the width of the output of a cell with a projection, 0 for other cells. `tie`
-    makes the decoder's matrix the embedding's; `bias` is the cell's.
+    makes the decoder's matrix the embedding's; `bias` is the cell's. The rates of dropout, and
+    which of them follow `dropout`, are those of `TrainConfig`.
     """
 
     vocab: int
@@ -48,11 +53,16 @@ class ModelShape:
     tie: bool = False
     bias: bool = True
     proj_size: int = 0
+    last_hidden: int | None = None
+    dropout_kind: str = "plain"
+    input_dropout: float | None = None
+    layer_dropout: float | None = None
+    embedding_dropout: float = 0.0
 
     @classmethod
     def of(cls, config: TrainConfig, vocab: int) -> "ModelShape":
         """The shape that a training configuration asks for."""
-        same = ("hidden", "layers", "dropout", "tie", "bias", "proj_size")
+        same = {f.name for f in dataclasses.fields(cls)} - {"vocab", "embed"}
         sizes = {name: getattr(config, name) for name in same}
         return cls(vocab=vocab, embed=config.embed_size, **sizes)
 
@@ -68,7 +78,12 @@ _SHAPE = {
     "hidden": whole(1, 1 << 20),
     "embed": whole(1, 1 << 20),
     "layers": whole(1, MOST_LAYERS),
+    "last_hidden": optional(whole(1, 1 << 20)),
     "dropout": number(0, 1),
+    "dropout_kind": one_of(*DROPOUTS),
+    "input_dropout": optional(number(0, 1, below=True)),
+    "layer_dropout": optional(number(0, 1, below=True)),
+    "embedding_dropout": number(0, 1, below=True),
     "tie": FLAG,
     "bias": FLAG,
     "proj_size": whole(0, 1 << 20),
@@ -79,6 +94,7 @@ class LanguageModel(nn.Module):
     """Predicts the next token: dropout and the recurrent layers on an embedding, then a decoder.
 
     x = dropout(E[ids]); h, state = recurrent(x, state); logits = W dropout(h) + b
+    In training, whole words of E are dropped too, at `shape.embedding_dropout`.
 
     With `shape.tie`, W is E: the cell's output must then be as wide as the embedding.
     `tokenizer` is needed to generate text and to be saved. Raises ConfigError for a tie that
@@ -99,15 +115,17 @@ class LanguageModel(nn.Module):
         cell = cells.find(cell) if isinstance(cell, str) else cell
         width = _output_width(cell, shape)
         self.embedding = nn.Embedding(shape.vocab, shape.embed, device=device)
-        self.dropout = nn.Dropout(shape.dropout)
-        self.recurrent = Recurrent(
+        last = shape.last_hidden or shape.hidden
+        between = _or(shape.layer_dropout, shape.dropout)
+        locked = shape.dropout_kind == "locked"
+        self.recurrent = (LockedRecurrent if locked else Recurrent)(
             cell,
             shape.embed,
-            shape.hidden,
+            shape.hidden if last == shape.hidden else [shape.hidden] * (shape.layers - 1) + [last],
             shape.layers,
             bias=shape.bias,
             batch_first=True,
-            dropout=shape.dropout if shape.layers > 1 else 0.0,
+            dropout=between if shape.layers > 1 else 0.0,
             proj_size=shape.proj_size,
             device=device,
         )
@@ -132,15 +150,31 @@ class LanguageModel(nn.Module):
         """How many numbers are learnt; a tied matrix counts once."""
         return sum(p.numel() for p in self.parameters())
 
-    def forward(self, ids: Tensor, state: States | None = None) -> tuple[Tensor, States]:
+    def forward(
+        self, ids: Tensor, state: States | None = None, *, return_outputs: bool = False
+    ) -> tuple:
         """Logits of the token after each of `ids`, and the state to go on from.
 
-        ids [B, T] int64; logits [B, T, vocab]; state: one tensor [layers, B, width] for each of
-        the cell's states, in a tuple if there are several. None starts from zeros.
+        ids [B, T] int64; logits [B, T, vocab]; state: as `Recurrent` gives it, one tensor
+        [layers, B, width] for each of the cell's states, in a tuple if there are several. None
+        starts from zeros.
+        `return_outputs` adds the last layer's outputs [B, T, H], and the same after the dropout.
         """
-        x = self.dropout(self.embedding(ids))  # [B, T, E]
+        shape = self.shape
+        x = self.embedding(ids)  # [B, T, E]
+        if self.training:
+            x = drop_words(x, ids, shape.vocab, shape.embedding_dropout)
+        x = self._drop(x, _or(shape.input_dropout, shape.dropout))
         h, after = self.recurrent(x, state)  # [B, T, H]
-        return self.decoder(self.dropout(h)), after  # [B, T, V]
+        dropped = self._drop(h, shape.dropout)
+        logits = self.decoder(dropped)  # [B, T, V]
+        return (logits, after, h, dropped) if return_outputs else (logits, after)
+
+    def _drop(self, x: Tensor, rate: float) -> Tensor:
+        """Dropout on [B, T, width], with one mask for all steps if it is locked."""
+        if self.shape.dropout_kind == "locked":
+            return locked_dropout(x, rate if self.training else 0.0, dim=1)
+        return dropout(x, rate, self.training)
 
     def set_forget_bias(self, value: float) -> None:
         """Set the bias of the equation `f` in every layer; ConfigError if the cell has none."""
@@ -220,21 +254,28 @@ class LanguageModel(nn.Module):
         return model.to(device).eval()
 
 
+def _or(rate: float | None, otherwise: float) -> float:
+    return otherwise if rate is None else rate
+
+
 def _output_width(cell: type[Cell], shape: ModelShape) -> int:
     """How many units the cell puts out; ConfigError for a cell that no text can drive."""
     graph = cell.graph
-    if (len(graph.inputs), len(graph.outputs)) != (1, 1):
+    inputs = len(graph.inputs) - len(masks(graph))  # a layer draws the masks itself
+    if (inputs, len(graph.outputs)) != (1, 1):
         raise ConfigError(
-            f"cell: {graph.cell} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+            f"cell: {graph.cell} has {inputs} inputs and {len(graph.outputs)} outputs; "
             "a language model needs one of each"
         )
-    sizes = {"input": shape.embed, "hidden": shape.hidden, "proj": shape.proj_size}
+    last = shape.last_hidden or shape.hidden
+    sizes = {"input": shape.embed, "hidden": last, "proj": shape.proj_size}
     if not (projected := "proj" in graph.symbols) and shape.proj_size:
         raise ConfigError(f"proj_size: {graph.cell} has no projection; leave it out")
-    if projected and not 1 <= shape.proj_size < shape.hidden:
+    if projected and not 1 <= shape.proj_size < min(shape.hidden, last):
         raise ConfigError(
             f"proj_size: {graph.cell} projects its output: expected a width from 1 to "
-            f"{shape.hidden - 1}, below its {shape.hidden} units, got {shape.proj_size}"
+            f"{min(shape.hidden, last) - 1}, below its {min(shape.hidden, last)} units, got "
+            f"{shape.proj_size}"
         )
     missing = [symbol for symbol in graph.symbols if symbol not in sizes]
     if missing:

@@ -12,6 +12,7 @@ RMSPROP_SMOOTHING: Final = 0.95  # Karpathy's char-rnn; torch's own default is 0
 
 _MAKE: Final[Mapping[str, Callable[..., torch.optim.Optimizer]]] = {
     "sgd": torch.optim.SGD,
+    "nt-asgd": torch.optim.SGD,  # the mean of its weights is taken beside it: `Averaging`
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "rmsprop": lambda *a, **k: torch.optim.RMSprop(*a, alpha=RMSPROP_SMOOTHING, **k),

@@ -9,6 +9,13 @@ as they stand. The medium one's factor 0.8 is that of the authors' programs (the
 char-rnn is Karpathy's program (2015) with its own defaults. Three things differ here: the whole
 gradient's norm is clipped at 5, where it clamps each element to +-5; the characters pass through
 an embedding of 128, where it multiplies one-hot vectors; RMSProp's smoothing is its 0.95.
+
+awd-lstm is Merity, Keskar & Socher's (2018, "Regularizing and optimizing LSTM language models",
+arXiv 1708.02182, section 5) for the Penn Treebank's words. Where the paper and the command that
+its authors published for that text differ, the batch (20; the paper: 40) and the dropout between
+layers (0.25; the paper: 0.3) are the command's and the 750 epochs are the paper's (the command:
+500). Their loss is averaged over the window. The fine-tuning after it, a second run of averaged
+SGD, and the pointer cache are not in it.
 """
 
 from collections.abc import Mapping
@@ -78,6 +85,32 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "forget_bias": 1.0,
             "epochs": 50,
             "valid": 0.05,
+        },
+        "awd-lstm": {
+            "cell": "lstm",
+            "level": "word",
+            "layers": 3,
+            "hidden": 1150,
+            "last_hidden": 400,
+            "embed": 400,
+            "tie": True,
+            "dropout_kind": "locked",
+            "input_dropout": 0.4,
+            "layer_dropout": 0.25,
+            "dropout": 0.4,
+            "embedding_dropout": 0.1,
+            "weight_drop": 0.5,
+            "ar": 2.0,
+            "tar": 1.0,
+            "weight_decay": 1.2e-6,
+            "steps": 70,
+            "vary_steps": True,
+            "batch": 20,
+            "optimizer": "nt-asgd",
+            "reduction": "mean",
+            "lr": 30.0,
+            "clip": 0.25,
+            "epochs": 750,
         },
     }
 )

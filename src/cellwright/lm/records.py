@@ -32,7 +32,9 @@ POSITION: Final[Mapping[str, Rule]] = {
     "best_nats": optional(LOSS),
     "finished": FLAG,
     "metrics_bytes": whole(),
+    "metrics_digest": text(),
 }
+LATER_POSITION: Final = ("metrics_digest",)  # the first runs do not have it
 _SUM: Final = Rule(
     lambda v: isinstance(v, list) and len(v) == 2 and LOSS.holds(v[0]) and whole().holds(v[1]),
     "a sum of losses and how many tokens it is of",

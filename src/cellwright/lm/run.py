@@ -9,6 +9,7 @@ tokens/            the texts as ids, so that resuming does not need the texts
 last/              all that is needed to go on: weights, optimizer, random state, position
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,13 +21,23 @@ from typing import Any, BinaryIO, final
 
 from torch import Tensor
 
+from cellwright.language.errors import NOT_JSON
 from cellwright.lm.config import ConfigError, TrainConfig
 from cellwright.lm.errors import RunError
 from cellwright.lm.fields import read_fields, shown
 from cellwright.lm.lock import LOCK, acquire, remove
-from cellwright.lm.records import FACTS, LATER_FACTS, POSITION, STATE, VERSION, read_metric
+from cellwright.lm.records import (
+    FACTS,
+    LATER_FACTS,
+    LATER_POSITION,
+    POSITION,
+    STATE,
+    VERSION,
+    read_metric,
+)
 from cellwright.lm.storage import (
     clear_temporaries,
+    file_digest,
     read_json,
     read_tensors,
     reason,
@@ -37,6 +48,7 @@ from cellwright.lm.storage import (
 )
 
 REPLACED = "replaced"
+ASIDE = "bring the file back from a copy, or move it away to go on without its lines"
 FORMAT = "cellwright language model"
 # What a run writes, and so all that replacing a run removes; the configuration goes first,
 # because it is what makes the directory a run.
@@ -55,6 +67,7 @@ class Position:
     best_nats: float | None = None
     finished: bool = False
     metrics_bytes: int = 0
+    metrics_digest: str | None = None  # of so many bytes; None in the first runs
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,9 @@ def read_run(path: Path) -> RunInfo:
         position = _position(path / "last")
     except RunError:  # a save is under way, or was cut short
         position = _position(_candidate(path))
-    return RunInfo(config, position, read_metrics(path / "metrics.jsonl"))
+    metrics = read_metrics(path / "metrics.jsonl")
+    check_metrics(path / "metrics.jsonl", position)
+    return RunInfo(config, position, metrics)
 
 
 def read_text_digests(path: Path) -> dict[str, str]:
@@ -161,9 +176,28 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{place} is not JSON: {reason(error)}") from error
+            raise RunError(f"{place}: {NOT_JSON}: {reason(error)}; {ASIDE}") from error
         records.append(read_metric(place, record))
     return records
+
+
+def check_metrics(path: Path, position: Position) -> None:
+    """RunError if `path` no longer begins with the lines that were saved with `position`.
+
+    Lines after them are of the work since that save. A file that is not there was moved away.
+    """
+    size = position.metrics_bytes
+    try:
+        found = path.stat().st_size
+        digest = file_digest(path, size)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {reason(error)}") from error
+    if found < size:
+        raise RunError(f"{path}: cut short: expected at least {size} bytes, got {found}; {ASIDE}")
+    if position.metrics_digest not in (None, digest):
+        raise RunError(f"{path}: damaged: its lines are not the ones that were written; {ASIDE}")
 
 
 @final
@@ -255,7 +289,7 @@ class RunDirectory:
 
         RunError, with the previous save intact, if the disk is full or refuses.
         """
-        position = {**asdict(snapshot.position), "metrics_bytes": self._metrics_size()}
+        position = asdict(snapshot.position) | self._metrics_saved()
 
         def fill(directory: Path) -> None:
             write_tensors(directory / "model.safetensors", dict(snapshot.model))
@@ -277,15 +311,25 @@ class RunDirectory:
             ) from error
 
     def load(self, model: Mapping[str, Tensor]) -> Snapshot:
-        """The last save, its tensors on the CPU; `model` gives the names and shapes expected."""
+        """The last save, its tensors on the CPU; `model` gives the names and shapes expected.
+
+        RunError too if the published weights or the metrics are not the ones that were written:
+        to go on would hide it, and the weights of the best validation are nowhere else.
+        """
         last = self.path / "last"
-        state = _state(last)
-        return Snapshot(
-            _position(last),
+        state, position = _state(last), _position(last)
+        saved = Snapshot(
+            position,
             read_tensors(last / "model.safetensors", dict(model)),
             read_tensors(last / "training.safetensors"),
             state["facts"],
         )
+        check_metrics(self.path / "metrics.jsonl", position)
+        published = self.path / "model.safetensors"
+        if position.best_nats is not None or published.exists():
+            latest = f"put {last / 'model.safetensors'}, the latest weights, in its place"
+            read_tensors(published, dict(model), f"bring the file back from a copy, or {latest}")
+        return saved
 
     def log(self, **record: Any) -> None:
         """Append one line to metrics.jsonl."""
@@ -306,12 +350,16 @@ class RunDirectory:
         if path.exists() and path.stat().st_size > size:
             os.truncate(path, size)
 
-    def _metrics_size(self) -> int:
-        if self._metrics is None:
-            path = self.path / "metrics.jsonl"
-            return path.stat().st_size if path.exists() else 0
-        os.fsync(self._metrics.fileno())
-        return os.fstat(self._metrics.fileno()).st_size
+    def _metrics_saved(self) -> dict[str, Any]:
+        """What a save notes of metrics.jsonl as it is on the disk."""
+        path = self.path / "metrics.jsonl"
+        if self._metrics is not None:
+            os.fsync(self._metrics.fileno())
+        size = path.stat().st_size if path.exists() else 0
+        return {
+            "metrics_bytes": size,
+            "metrics_digest": file_digest(path, size) if size else hashlib.sha256().hexdigest(),
+        }
 
     def close(self) -> None:
         """Release the lock."""
@@ -374,4 +422,5 @@ def _state(last: Path) -> dict[str, Any]:
 
 def _position(last: Path) -> Position:
     place = f"{last / 'state.json'}: position"
-    return Position(**read_fields(place, _state(last)["position"], POSITION))
+    values = read_fields(place, _state(last)["position"], POSITION, may_lack=LATER_POSITION)
+    return Position(**values)

@@ -36,7 +36,17 @@ def nearest_hidden(
         return count_parameters(sized, cell, vocab)
 
     least = config.proj_size + 1  # a projection is narrower than what it is of
-    low, high = least, LARGEST  # the count grows with the size
+    return nearest_size(cell, count, budget, least)
+
+
+def nearest_size(
+    cell: type[Cell], count: Callable[[int], int | None], budget: int, least: int = 1
+) -> tuple[int, int]:
+    """The size, from `least` on, whose count is nearest to `budget`, and its count.
+
+    `count` grows with the size, and is None for a size that cannot be. ConfigError if none can.
+    """
+    low, high = least, LARGEST
     while low < high:
         middle = (low + high) // 2
         # a cell may allow only some sizes, such as the multiples of its modules

@@ -1,17 +1,23 @@
 """JSON, tensors and sets of files: written whole or not at all, checked when they are read."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from cellwright.language.errors import NOT_JSON
 from cellwright.lm.atomic import replacing, sync_directory
 from cellwright.lm.errors import RunError
+from cellwright.lm.fields import FROM_A_COPY
+
+CHECKSUM: Final = "cellwright.sha256"  # names the checksum within a file of tensors
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -26,9 +32,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Replace the file `path` by `tensors` in the safetensors format."""
+    """Replace the file `path` by `tensors` and their checksum in the safetensors format."""
+    held = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     with replacing(path) as file:
-        file.write(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+        file.write(save(held, {CHECKSUM: checksum(held)}))
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """A SHA-256 of tensors on the CPU: their names, dtypes, shapes and numbers."""
+    made = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        made.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        made.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return made.hexdigest()
+
+
+def file_digest(path: Path, size: int) -> str:
+    """A SHA-256 of the first `size` bytes of a file, or of all it has if they are fewer."""
+    made = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (raw := file.read(min(size, 1 << 20))):
+            made.update(raw)
+            size -= len(raw)
+    return made.hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -37,29 +64,38 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path}: missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not readable as JSON: {reason(error)}") from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: {NOT_JSON}: {reason(error)}; {FROM_A_COPY}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: expected a JSON object, got a {type(value).__name__}")
     return value
 
 
-def read_tensors(path: Path, expected: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+def read_tensors(
+    path: Path, expected: dict[str, Tensor] | None = None, remedy: str = FROM_A_COPY
+) -> dict[str, Tensor]:
     """The tensors in `path`, on the CPU; with `expected`, of exactly those names and shapes.
 
-    Shapes are compared before any tensor is read. RunError says what is wrong with the file.
+    Shapes are compared before any tensor is read, and then the checksum, which the first files
+    do not have. RunError says what is wrong with the file, and ends in the `remedy`.
     """
     if not path.is_file():
-        raise RunError(f"{path}: missing")
+        raise RunError(f"{path}: missing; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             if expected is not None:
                 found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
                 _compare(path, found, {name: tuple(t.shape) for name, t in expected.items()})
-            return {name: file.get_tensor(name) for name in names}
+            tensors = {name: file.get_tensor(name) for name in names}
+            noted = (file.metadata() or {}).get(CHECKSUM)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: damaged or cut short: {reason(error)}") from error
+        raise RunError(f"{path}: damaged or cut short: {reason(error)}; {remedy}") from error
+    if noted not in (None, checksum(tensors)):
+        raise RunError(f"{path}: damaged: its numbers are not the ones written; {remedy}")
+    return tensors
 
 
 def _compare(path: Path, found: dict[str, tuple], expected: dict[str, tuple]) -> None:

@@ -1,6 +1,7 @@
 """Text files read as a stream: checked as they are read, cut only where a tokenizer may cut."""
 
 import codecs
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -191,14 +192,30 @@ def _names(passages: list[tuple[Path, int, int]]) -> str:
     return ", ".join(str(path) for path, _, _ in passages) or "no files"
 
 
+def check_name(path: Path) -> None:
+    """CorpusError for what cannot be the name of a text file, such as a whole text."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such file; check the name") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise CorpusError(f"{path}: cannot be read ({error.strerror})") from error
+        raise CorpusError(
+            f"{str(path)!r:.40}...: {len(str(path))} characters are too many for the name of a "
+            "file; if this is the text itself, save it in a file and name that"
+        ) from None
+    except ValueError:  # a NUL
+        raise CorpusError(f"{str(path)!r:.60}: expected the name of a file") from None
+
+
 def _length(path: Path) -> int:
     """Size in bytes of a file that can be read as text, as far as can be told without reading."""
+    check_name(path)
     if path.is_dir():
         raise CorpusError(
             f"{path}: expected a text file, got a directory; name the files, such as {path}/*.txt"
         )
-    if not path.exists():
-        raise CorpusError(f"{path}: no such file; check the name")
     if not path.is_file():
         raise CorpusError(
             f"{path}: expected a regular file, got a pipe or a device, which cannot be read twice; "

@@ -9,6 +9,7 @@ from cellwright.lm.corpus import (
     Passage,
     TokenFile,
     Windows,
+    check_name,
     encode_files,
     read_check,
     split_tail,
@@ -45,9 +46,19 @@ def check_files(config: TrainConfig) -> None:
     """Read every text once; CorpusError for the first that cannot be used. Writes nothing."""
     if not config.files:
         raise ConfigError("files: expected at least one text file, got none")
-    named = [name for name in (config.valid, config.test) if isinstance(name, str)]
-    for name in (*config.files, *named):
+    for name in _named(config):
         read_check(Path(name))
+
+
+def check_names(config: TrainConfig) -> None:
+    """CorpusError for the first text that is not there; nothing is read."""
+    for name in _named(config):
+        check_name(Path(name))
+
+
+def _named(config: TrainConfig) -> list[str]:
+    """All files that a training reads."""
+    return [*config.files, *(n for n in (config.valid, config.test) if isinstance(n, str))]
 
 
 def split_texts(config: TrainConfig) -> tuple[Passages, Passages]:
@@ -101,7 +112,9 @@ def _check(config: TrainConfig, texts: Texts, on_warning: Callable[[str], None])
         if text is None:
             continue
         if text.tokens < 2:
-            raise CorpusError(f"{name} text: expected at least 2 tokens, got {text.tokens}")
+            raise CorpusError(
+                f"{name} text: expected at least 2 tokens, got {text.tokens}; give more text"
+            )
         if warning := check_vocabulary(text, f"{name} text"):
             on_warning(warning)
 

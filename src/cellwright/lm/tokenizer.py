@@ -20,8 +20,10 @@ from typing import Any, Final, final
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from cellwright.language.errors import NOT_JSON
 from cellwright.lm.atomic import replacing
 from cellwright.lm.errors import VocabularyError
+from cellwright.lm.fields import FROM_A_COPY
 from cellwright.lm.text import Passage, as_passages, read_text, read_words
 
 UNKNOWN: Final = "<unk>"
@@ -107,11 +109,10 @@ class Tokenizer:
         """
         try:
             return Tokenizer(*_read(json.loads(text)))
-        except (ValueError, RecursionError) as error:
-            raise VocabularyError(
-                f"not a tokenizer, or a damaged one ({error}); take the file from a backup or "
-                "train again"
-            ) from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise VocabularyError(f"{NOT_JSON}: {error}; {FROM_A_COPY}") from error
+        except ValueError as error:
+            raise VocabularyError(f"not a tokenizer of ours ({error}); {FROM_A_COPY}") from error
 
     def to_json(self) -> str:
         """The tokenizer as one JSON document, in the format of the `tokenizers` library."""

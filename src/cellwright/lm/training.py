@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from cellwright import cells
 from cellwright.lm.atomic import new_directory
 from cellwright.lm.config import TrainConfig
 from cellwright.lm.corpus import Windows
@@ -29,6 +28,8 @@ from cellwright.lm.pace import EpochMean, Pace, reached
 from cellwright.lm.records import FACTS, LATER_FACTS
 from cellwright.lm.run import Position, RunDirectory, read_config, read_text_digests
 from cellwright.lm.texts import Texts, check_files, open_texts, prepare_texts
+from cellwright.lm.transformed import cell_of
+from cellwright.lm.varied import VariedWindows
 
 SAVE_SECONDS = 60.0
 LOG_WINDOWS = 50  # between two training lines of metrics.jsonl
@@ -51,7 +52,7 @@ def train(
     finite; what was saved before stays.
     """
     on_event = on_event or _ignore
-    cell = cells.find(config.cell)
+    cell = cell_of(config)
     check_files(config)
     out = Path(out)
     with (
@@ -105,12 +106,19 @@ class Training:
         self, run: RunDirectory, config: TrainConfig, texts: Texts, engine: Engine
     ) -> None:
         self.run, self.config, self.texts, self.engine = run, config, texts, engine
-        self.windows = Windows(texts.train.ids, config.batch, config.steps)
+        self.streams = Windows(texts.train.ids, config.batch, config.steps)
         self.position = Position()
+        self.windows = self._windows()
         self.state: States | None = None
         self.mean = EpochMean()
         self.on_event: OnEvent = _ignore
         self.resumed = False
+
+    def _windows(self) -> Windows | VariedWindows:
+        """The windows of the epoch at which the training stands."""
+        if not self.config.vary_steps:
+            return self.streams
+        return VariedWindows(self.streams, self.config.seed, self.position.epoch)
 
     def begin(self) -> None:
         """Write the run's first files; from now on it can be resumed."""
@@ -126,12 +134,13 @@ class Training:
         snapshot = self.run.load(self.engine.model.tensors())
         place = f"{self.run.path / 'last' / 'state.json'}"
         facts = read_fields(f"{place}: facts", snapshot.facts, FACTS, may_lack=LATER_FACTS)
-        if snapshot.position.window >= len(self.windows):
+        self.position, self.resumed = snapshot.position, True
+        self.windows = self._windows()
+        if self.position.window >= len(self.windows):
             raise RunError(
                 f"{place}: position: window: expected a whole number below {len(self.windows)}, "
-                f"the windows of an epoch, got {snapshot.position.window}"
+                f"the windows of an epoch, got {self.position.window}"
             )
-        self.position, self.resumed = snapshot.position, True
         if self.position.finished and self.progress >= 1:
             raise RunError(
                 f"{self.run.path}: this run is finished ({self._reached()}, "
@@ -155,16 +164,16 @@ class Training:
         while self.progress < 1 and not stop.is_set():
             if self.position.window == 0:
                 self.mean = EpochMean()
-            lr = self.config.learning_rate(self.position.epoch)
-            set_learning_rate(self.engine.optimizer, lr)
-
+            epoch = self.position.epoch
             for x, y in self.windows.from_window(self.position.window):  # [B, T] each
+                lr = self.config.learning_rate(epoch, x.shape[1])
+                set_learning_rate(self.engine.optimizer, lr)
                 try:
                     nats, norm, self.state = self.engine.step(x, y, self.state)
                 except TrainingError as error:
                     raise self._diverged(error) from error
                 self._advance(nats, x.numel())
-                self._report(lr, norm)
+                self._report(self.config.learning_rate(epoch), norm)
                 if stop.is_set() or self.progress >= 1:
                     break
                 if self.pace.since_save() > save_seconds and not self._epoch_over:
@@ -176,8 +185,8 @@ class Training:
                 is_best = self._validate()
             if self._epoch_over:
                 self.state = None
-                epoch = self.position.epoch + 1
-                self.position = dataclasses.replace(self.position, epoch=epoch, window=0)
+                self.position = dataclasses.replace(self.position, epoch=epoch + 1, window=0)
+                self.windows = self._windows()
             self._save_and_tell(publish=is_best or self.position.best_nats is None)
         return self._finish()
 
@@ -227,8 +236,8 @@ class Training:
         if self.config.minutes is not None:
             eta = 60 * self.config.minutes - at.seconds
         else:
-            left = (1 - self.progress) * len(self.windows) * (self.config.epochs or 0)
-            eta = left * self.config.batch * self.config.steps / rate
+            left = (1 - self.progress) * (self.config.epochs or 0)
+            eta = left * self.streams.scored / rate
         self.on_event(
             Step(
                 epoch=at.epoch,
@@ -251,7 +260,8 @@ class Training:
         if text is None:
             return False
         streams = max(1, min(self.config.batch, text.tokens // STREAM_TOKENS))
-        result = evaluate_tokens(self.engine.model, text, streams)
+        with self.engine.published():
+            result = evaluate_tokens(self.engine.model, text, streams)
         is_best = at.best_nats is None or result.nats < at.best_nats
         best = result.nats if at.best_nats is None else min(result.nats, at.best_nats)
         seconds = self.pace.seconds()
@@ -263,6 +273,7 @@ class Training:
             windows=len(self.windows),
             tokens=at.tokens,
             train_nats=self.mean.nats,
+            averaged=self.engine.averaged_steps,
             seconds=round(seconds, 3),
             **{k: v for k, v in result.to_dict().items() if k in _LOGGED},
         )
@@ -281,7 +292,22 @@ class Training:
                 seconds=seconds,
             )
         )
+        self._hear(result.nats)
         return is_best
+
+    def _hear(self, nats: float) -> None:
+        """Tell nt-asgd of an epoch's validation, and who watches if it begins to average."""
+        averaging = self.engine.averaging
+        if averaging is None or averaging.under_way or not self._epoch_over:
+            return
+        averaging.hear(nats)
+        if averaging.under_way:
+            self.on_event(
+                Warned(
+                    f"epoch {self.position.epoch}: the validation got no better in "
+                    f"{averaging.non_monotone} epochs; the weights are averaged from here on"
+                )
+            )
 
     def _save(self, publish: bool) -> None:
         facts = {"mean": dataclasses.astuple(self.mean), "texts": self.texts.digests}

@@ -10,17 +10,21 @@ from cellwright import cells
 from cellwright.language import Cell
 from cellwright.language.transform import with_split_biases
 from cellwright.nn import checks, parameters
+from cellwright.nn.layers import at_means
+from cellwright.nn.masks import draw, draws, once_per_sequence
 from cellwright.nn.recurrent import States
 from cellwright.nn.running import How, Tensors, apply, parameters_of, weights_of
 from cellwright.nn.torch_like import Device, simple_cell
 from cellwright.runtime import Call, checked_backend, plan
+from cellwright.runtime.describe import said
 
 
 class RecurrentCell(nn.Module):
     """One step of a recurrent cell: `cell(x, state) -> state`, in the way of torch.nn.LSTMCell.
 
     cell: a `Cell` class, a name of the catalogue or `"file.py:Class"`. `proj_size`, `widths`,
-    `split_bias` and `backend` are those of `Recurrent`. Parameters are named as a layer's are,
+    `split_bias` and `backend` are those of `Recurrent`; in a compiled or exported graph a step is
+    torch operations, with `backend="llvm"` one operator. Parameters are named as a layer's are,
     without the `_l0`; without biases their names are there and hold None, as in torch.nn.
 
     Raises CellError for a cell or width that cannot be, and torch's own kinds of error (TypeError,
@@ -55,10 +59,11 @@ class RecurrentCell(nn.Module):
         self.widths = dict(widths or {})
         self.split_bias = split_bias
         self.backend = checked_backend(backend)
-        graph = self.cell.graph
+        graph = at_means(self.cell).graph
         sizes = checks.widths(graph, input_size, hidden_size, proj_size, self.widths)
         source = with_split_biases(self.cell) if split_bias else self.cell
-        self._plan = plan(source, sizes, bias)
+        self._plan = plan(at_means(source), sizes, bias)
+        self._drawn = plan(source, sizes, bias) if draws(source.graph) else None
         self._names = parameters_of(self._plan, "")
         parameters.register(self, self._plan.program.params, "", device=device, dtype=dtype)
         for param in plan(source, sizes, True).program.params if not bias else ():
@@ -69,7 +74,7 @@ class RecurrentCell(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: U(-1/sqrt(H), 1/sqrt(H)), norms aside."""
-        parameters.initialise(self, [(self._plan.program.params, "")], self.hidden_size)
+        parameters.initialise(self, [(self._plan.program.params, "", self.hidden_size)])
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -80,12 +85,18 @@ class RecurrentCell(nn.Module):
         """Return views into the packed parameters, by equation and operand; see `Recurrent`."""
         return parameters.views(self, self._plan.program.params, "")
 
+    def explain(self) -> str:
+        """Say which path a step takes and why, and of what its machine code is made."""
+        weights = weights_of(self, self._names)
+        return said(self.cell.__name__, self.backend, [("cell", self._plan)], weights, inline=True)
+
     def extra_repr(self) -> str:
         """List what differs from the defaults, as torch.nn's cells do."""
         shown = [f"{self.input_size}, {self.hidden_size}"]
         if type(self)._shows_cell:
             shown.insert(0, self.cell.__name__)
         defaults = {"bias": True, "nonlinearity": "tanh", "proj_size": 0, "widths": {}}
+        defaults |= {"backend": "auto"}
         for key, default in defaults.items():
             value = getattr(self, key, default)
             if value != default:
@@ -98,29 +109,50 @@ class RecurrentCell(nn.Module):
         input: [B, input_size] or [input_size], a tuple for a cell with several inputs; hx: the
         state before, of the returned form, zero where it is None.
         """
-        return self.step(input, hx)[1]
+        _, final, batched = self._advance(input, hx)
+        state = final if batched else tuple([s[0] for s in final])
+        return state[0] if len(state) == 1 else state
 
     def step(self, input: Tensor | Tensors, hx: States | None = None) -> tuple:
         """Take one step; returns the output, a tuple for a cell with several, and the state.
 
         The output is the first state where the cell does not declare another.
         """
+        outputs, final, batched = self._advance(input, hx)
+        output = tuple([y[0] if batched else y[0, 0] for y in outputs])
+        state = final if batched else tuple([s[0] for s in final])
+        one = len(output) == 1, len(state) == 1
+        return output[0] if one[0] else output, state[0] if one[1] else state
+
+    def _advance(self, input: Tensor | Tensors, hx: States | None) -> tuple[Tensors, Tensors, bool]:
+        """Return outputs [1, B, width], states [B, width] and whether there was a batch."""
         name = type(self).__name__
         values = input if isinstance(input, tuple) else (input,)
         checks.dims(name, values, (1, 2))
         batched = values[0].dim() == 2
-        values = values if batched else tuple(v.unsqueeze(0) for v in values)
+        values = values if batched else tuple([v.unsqueeze(0) for v in values])
         checks.features(name, self._plan, values)
         weights = weights_of(self, self._names)
         self._check_alike(values, weights)
         start = self._start(hx, values[0], batched)
         sequence = tuple([v.unsqueeze(0) for v in values])  # of one step: [1, B, width]
-        how = How(self.backend, inline=True)
-        outputs, final = apply(self._plan, Call(sequence, start, weights), how)
-        output = [y[0] if batched else y[0, 0] for y in outputs]
-        state = final if batched else [s[0] for s in final]
-        one = len(output) == 1, len(state) == 1
-        return output[0] if one[0] else tuple(output), state[0] if one[1] else tuple(state)
+        how = How(self.backend, False, True)
+        made = self._plan
+        if self.training and self._drawn is not None:
+            made, sequence = self._drawn, (*sequence, *self._draw(sequence[0]))
+        return *apply(made, Call(sequence, start, weights), how), batched
+
+    def _draw(self, like: Tensor) -> Tensors:
+        """Draw the masks of one step; RuntimeError where one holds for a whole sequence."""
+        assert self._drawn is not None
+        held = once_per_sequence(self.cell.graph)
+        if held:
+            raise RuntimeError(
+                f"{type(self).__name__}: {held} is drawn once for a whole sequence, which a single "
+                "step is not; call eval() first, or train a layer (Recurrent)"
+            )
+        ports = self._drawn.program.inputs[len(self._plan.program.inputs) :]
+        return draw(self.cell.graph, [port.width for port in ports], like)
 
     def _check_alike(self, values: Tensors, weights: Tensors) -> None:
         """Check that the inputs have the weights' dtype, which autocast alone may change."""

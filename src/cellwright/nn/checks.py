@@ -69,6 +69,21 @@ def sizes(input_size: int, hidden_size: int, proj_size: int = 0, num_layers: int
         raise ValueError(f"proj_size {proj_size} must be smaller than hidden_size {hidden_size}")
 
 
+def hidden_sizes(given: object, layers: int) -> tuple[int, ...]:
+    """Return the hidden width of each layer, of one number or of a list with one for each."""
+    if not isinstance(given, list | tuple):
+        return (given,) * layers  # type: ignore[return-value]  # what else it is, `sizes` says
+    if len(given) != layers:
+        raise ValueError(f"hidden_size has {len(given)} widths for {layers} layers; give {layers}")
+    return tuple(given)
+
+
+def layers(num_layers: object) -> int:
+    """Return a number of layers that can be built, 1 for what `sizes` will refuse."""
+    wrong = isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1
+    return 1 if wrong else num_layers  # type: ignore[return-value]
+
+
 def widths(
     graph: Graph, input_size: int, hidden_size: int, proj_size: int, given: Mapping[str, int]
 ) -> dict[str, int]:
@@ -103,38 +118,50 @@ def widths(
     return made
 
 
-def stacked(graph: Graph, below: Mapping[str, int], directions: int) -> dict[str, int]:
-    """Return the sizes of a layer that reads the outputs of a layer of sizes `below`."""
-    if len(graph.outputs) != len(graph.inputs):
-        raise CellError(
-            f"{graph.cell}: {len(graph.inputs)} inputs but {len(graph.outputs)} outputs, so one "
-            "layer cannot feed the next; use num_layers=1"
-        )
-    new: dict[str, int] = {}
-    for source, target in zip(graph.outputs, graph.inputs, strict=True):
-        width, wanted = graph.nodes[source].width, graph.nodes[target].width
-        assert width is not None and wanted is not None
-        size = width.resolve(below) * directions
-        symbol, factor = wanted.terms[0]
-        alone = len(wanted.terms) == 1 and factor == 1 and symbol not in ("", "hidden")
-        if alone and new.setdefault(symbol, size) == size:
-            continue  # an input as wide as it has to be
-        if wanted.resolve(below) != size:
+def fed(
+    graph: Graph, own: Mapping[str, int], given: Mapping[str, int], below: Sequence[int]
+) -> dict[str, int]:
+    """Return the sizes of a layer that reads what is `below` by order and `given` by name.
+
+    graph, own: the layer's cell and the widths that were asked for. below: the widths of the
+    outputs of the layer below; given: those of the stack's inputs. An input that has a width
+    symbol to itself is as wide as it has to be. CellError where they do not go together.
+    """
+    read: dict[str, int] = {}
+    sizes = [_size_read(graph, k, given, below) for k in range(len(graph.inputs))]
+    for position, (index, size) in enumerate(zip(graph.inputs, sizes, strict=True)):
+        node = graph.nodes[index]
+        assert node.width is not None
+        symbol, factor = node.width.terms[0]
+        alone = len(node.width.terms) == 1 and factor == 1 and symbol not in ("", "hidden")
+        if alone and read.setdefault(symbol, size) == size:
+            continue
+        wanted = node.width.resolve({**own, **read})
+        if wanted != size:
+            source = "the layer below" if position < len(below) else "the first layer's input"
             raise CellError(
-                f"{graph.cell}.{graph.nodes[target].name}: is {wanted} wide, the layer below "
-                f"gives {size}; use num_layers=1 or another width"
+                f"{graph.cell}.{node.name}: is {node.width} wide, {wanted} here, {source} gives "
+                f"{size}; use num_layers=1 or another width"
             )
-    made = {**below, **new}
-    for state in graph.states:
-        width = graph.nodes[state.leaf].width
-        assert width is not None
-        if width.resolve(made) != width.resolve(below):
-            raise CellError(
-                f"{graph.cell}.{state.name}: is {width} wide, so layers on top of each other "
-                f"would hold states of {width.resolve(below)} and {width.resolve(made)} units; "
-                "use num_layers=1"
-            )
+    made = {**own, **read}
+    missing = [symbol for symbol in graph.symbols if symbol not in made]
+    if missing:
+        raise CellError(f'{graph.cell}: needs a size; give widths={{"{missing[0]}": 16}}')
     return made
+
+
+def _size_read(graph: Graph, position: int, given: Mapping[str, int], below: Sequence[int]) -> int:
+    """Return the width of what a layer reads in one place."""
+    name = graph.input_names[position]
+    if position < len(below):
+        return below[position]
+    if name not in given:
+        raise CellError(
+            f"{graph.cell}.{name}: {len(graph.inputs)} inputs but {len(below)} outputs below, and "
+            f"no input {name} of the first layer, so one layer cannot feed the next; use "
+            "num_layers=1 or another cell below"
+        )
+    return given[name]
 
 
 # -- at a call ----------------------------------------------------------------------------
@@ -198,14 +225,12 @@ def _autocast() -> bool:
 
 
 def states(
-    layer: "Recurrent", hx: Tensor | Sequence[Tensor], like: Tensor, batched: bool
+    wanted: Sequence[tuple[str, int]], count: int, hx: object, like: Tensor, batched: bool
 ) -> tuple[Tensor, ...]:
-    """Check `hx` and return the states [D * num_layers, B, width]."""
-    carries = layer._plans[0].program.states
-    given = split(layer.state_names, hx)
-    count = layer.num_layers * layer._directions
+    """Check states of these names and widths, and return them as [count, B, width]."""
+    given = split([name for name, _ in wanted], hx)
     made = []
-    for name, carry, state in zip(layer.state_names, carries, given, strict=True):
+    for (name, width), state in zip(wanted, given, strict=True):
         if state.dim() != (3 if batched else 2):
             form = "batched 3-D" if batched else "unbatched 2-D"
             raise RuntimeError(
@@ -213,14 +238,17 @@ def states(
                 f"got {state.dim()}-D"
             )
         state = state if batched else state.unsqueeze(1)
-        alike(name, state, (count, like.shape[1], carry.width), like)
+        alike(name, state, (count, like.shape[1], width), like)
         made.append(state)
     return tuple(made)
 
 
-def split(names: Sequence[str], hx: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+def split(names: Sequence[str], hx: object) -> tuple[Tensor, ...]:
     """Return the states that `hx` holds: one tensor, or a tuple or list of them."""
-    given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    held = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+    given = tuple([v for v in held if isinstance(v, Tensor)])
+    if len(given) != len(held):
+        raise RuntimeError(f"hx holds the states ({', '.join(names)}) as tensors")
     if len(given) != len(names):
         raise RuntimeError(
             f"hx holds the states ({', '.join(names)}), got {len(given)} tensor"

@@ -40,19 +40,18 @@ def weights(module: nn.Module, params: Params, suffix: str) -> tuple[Tensor, ...
     return tuple(getattr(module, attribute(param, suffix)) for param in params)
 
 
-def initialise(module: nn.Module, groups: Sequence[tuple[Params, str]], hidden_size: int) -> None:
+def initialise(module: nn.Module, groups: Sequence[tuple[Params, str, int]]) -> None:
     """Draw parameters from U(-1/sqrt(H), 1/sqrt(H)) as torch does; norms start as the identity.
 
     What a cell's words say of a weight's start comes before that.
-    groups: parameters and their suffix. Nothing changes where one of them cannot be drawn.
+    groups: parameters, their suffix and H. Nothing changes where one of them cannot be drawn.
     """
-    bound = 1.0 / math.sqrt(hidden_size)
     drawn = [
-        (param, _own(module, attribute(param, suffix)))
-        for params, suffix in groups
+        (param, _own(module, attribute(param, suffix)), 1.0 / math.sqrt(hidden_size))
+        for params, suffix, hidden_size in groups
         for param in params
     ]
-    for param, weight in drawn:
+    for param, weight, bound in drawn:
         if param.name.startswith(ONE_AT_FIRST):
             nn.init.ones_(weight)
         elif param.name.startswith(ZERO_AT_FIRST):

@@ -1,7 +1,7 @@
 """`Recurrent`: a layer, or a stack of layers, of any cell, at home in PyTorch."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -9,37 +9,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from cellwright.language import Cell
-from cellwright.language.transform import with_split_biases
-from cellwright.nn import checks, parameters, sequences
-from cellwright.nn.running import (
-    How,
-    Rows,
-    Start,
-    Tensors,
-    checked_recompute,
-    kept_between,
-    parameters_of,
-    run,
-    weights_of,
-)
-from cellwright.runtime import Plan, checked_backend, chosen_backend, computed_in, plan
-from cellwright.runtime.describe import explained
+from cellwright.language import Cell, Stack
+from cellwright.nn import checks, parameters, sequences, states
+from cellwright.nn.layers import Layer, Wanted, compiled
+from cellwright.nn.masks import once_per_sequence
+from cellwright.nn.masks import shown as drawn_rates
+from cellwright.nn.running import How, Rows, Tensors, checked_recompute, kept_between
+from cellwright.nn.states import Start, States
+from cellwright.runtime import Plan, checked_backend
+from cellwright.runtime.describe import said
 
-States = Tensor | Tensors
-# A forward pass's outputs, final states and, where it was asked for them, all states.
-Results = tuple[Tensors, Tensors, Tensors]
+# A forward pass's outputs, and for each layer and direction the final states and, where they were
+# asked for, the states' paths.
+Results = tuple[Tensors, list[Tensors], list[Tensors]]
 
 
 class Recurrent(nn.Module):
     """Layers of a recurrent cell; for an LSTM cell, what `torch.nn.LSTM` computes.
 
-    cell: a `Cell` class, a name of the catalogue (`"peephole"`) or `"file.py:Class"`.
-    Arguments up to `dtype` are torch.nn.LSTM's, in its order. `proj_size` is for cells with a
+    cell: a `Cell` class, a name of the catalogue (`"peephole"`) or `"file.py:Class"`; or layers of
+    different cells, `stacked(LSTM, GRU)`. Masks of a cell (`zoneout`, `recurrent_dropout`) are
+    drawn in training mode, from torch's generator, and at their means in evaluation.
+    Arguments up to `dtype` are torch.nn.LSTM's, in its order; `hidden_size` may be a list, one for
+    each layer. `proj_size` is for cells with a
     width `proj`; `widths` gives sizes to a cell's other width symbols. `learn_start` makes the
     start state a parameter (`start_h_l0`, ...), used where no `hx` is given and after a reset.
     `split_bias` keeps torch's second bias. `backend` is the path that runs: `"llvm"` is machine
-    code for this processor, `"reference"` torch operations, `"auto"` the first that can serve.
+    code for this processor, which raises where that cannot run, `"reference"` torch operations,
+    `"auto"` the first that can serve; second derivatives are the reference's on each. A
+    `use_backend` block comes before it, CELLWRIGHT_BACKEND says what `"auto"` means outside one.
     `recompute` is for very long sequences: the training pass keeps the states at every so many
     steps (True: about sqrt(T)) and nothing between them, which backward() computes again.
 
@@ -60,9 +58,9 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        cell: type[Cell] | str,
+        cell: type[Cell] | str | Stack,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
@@ -81,92 +79,78 @@ class Recurrent(nn.Module):
         super().__init__()
         checks.probability(dropout)
         checks.flags(bias=bias, batch_first=batch_first)
-        checks.sizes(input_size, hidden_size, proj_size, num_layers)
-        if dropout > 0 and num_layers == 1:
+        cells, stack = _layers(cell, num_layers, bidirectional)
+        hidden = checks.hidden_sizes(hidden_size, len(stack))
+        for size in hidden:
+            checks.sizes(input_size, size, proj_size, num_layers)
+        if dropout > 0 and len(stack) == 1:
             warnings.warn(
                 "dropout acts on the outputs of all layers but the last, so dropout="
-                f"{dropout} does nothing with num_layers={num_layers}",
+                f"{dropout} does nothing with num_layers=1",
                 stacklevel=checks.outside(),
             )
-        self.cell = checks.cell(cell)
+        self.cell = cells[0]
+        self.stack = stack
         self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
+        self.hidden_size = hidden[0] if isinstance(hidden_size, int) else list(hidden)
+        self.num_layers = len(stack)
         self.bias = bias
         self.batch_first = batch_first
         self.dropout = float(dropout)
-        self.bidirectional = bidirectional
+        self.bidirectional = bool(stack.both_ways[-1])
         self.proj_size = proj_size
         self.widths = dict(widths or {})
         self.learn_start = learn_start
         self.split_bias = split_bias
         self.backend = checked_backend(backend)
         self.recompute = checked_recompute(recompute)
-        self._plans = self._compile()
-        self._emitting = [made.emitting_states() for made in self._plans]
-        self._names = [
-            [parameters_of(made, suffix) for suffix in self._suffixes(k)]
-            for k, made in enumerate(self._plans)
-        ]
-        for k, made in enumerate(self._plans):
-            for suffix in self._suffixes(k):
-                parameters.register(self, made.program.params, suffix, device=device, dtype=dtype)
-                if learn_start:
-                    self._register_start(made, suffix, device=device, dtype=dtype)
+        wanted = Wanted(input_size, hidden, proj_size, self.widths, bias, split_bias)
+        self._layers = compiled(cells, stack, wanted)
+        self._states = states.form(self._layers)
+        for layer, suffix in self._owners():
+            parameters.register(self, layer.plan.program.params, suffix, device=device, dtype=dtype)
+            for name, width in layer.states if learn_start else ():
+                made = torch.empty(width, device=device, dtype=dtype)
+                self.register_parameter(f"start_{name}{suffix}", nn.Parameter(made))
         self.reset_parameters()
 
     # -- construction ---------------------------------------------------------------------
 
-    def _compile(self) -> list[Plan]:
-        """Compile the cell for each layer's widths; layers above the first read outputs."""
-        graph = self.cell.graph
-        sizes = checks.widths(graph, self.input_size, self.hidden_size, self.proj_size, self.widths)
-        source = with_split_biases(self.cell) if self.split_bias else self.cell
-        plans = [plan(source, sizes, self.bias)]
-        for _ in range(1, self.num_layers):
-            sizes = checks.stacked(graph, sizes, self._directions)
-            plans.append(plan(source, sizes, self.bias))
-        return plans
-
-    def _register_start(self, made: Plan, suffix: str, **factory: object) -> None:
-        for carry, name in zip(made.program.states, self.state_names, strict=True):
-            start = torch.empty(carry.width, **factory)  # type: ignore[call-overload]
-            self.register_parameter(f"start_{name}{suffix}", nn.Parameter(start))
+    def _owners(self) -> Iterator[tuple[Layer, str]]:
+        """Each layer and direction with parameters of its own: all of them, or a tied stack's."""
+        for layer in self._layers[:1] if self.stack.tied else self._layers:
+            for suffix in layer.suffixes:
+                yield layer, suffix
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: U(-1/sqrt(H), 1/sqrt(H)), norms and start states aside."""
-        groups = [
-            (made.program.params, suffix)
-            for k, made in enumerate(self._plans)
-            for suffix in self._suffixes(k)
-        ]
-        parameters.initialise(self, groups, self.hidden_size)
-        if self.learn_start:
-            for name in self.state_names:
-                for _, suffix in groups:
-                    nn.init.zeros_(getattr(self, f"start_{name}{suffix}"))
+        owners = list(self._owners())
+        parameters.initialise(
+            self, [(o.plan.program.params, suffix, o.sizes["hidden"]) for o, suffix in owners]
+        )
+        for layer, suffix in owners if self.learn_start else ():
+            for name, _ in layer.states:
+                nn.init.zeros_(getattr(self, f"start_{name}{suffix}"))
 
     @property
-    def _directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    def _suffixes(self, layer: int) -> list[str]:
-        return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
+    def _plans(self) -> list[Plan]:
+        """The plan of each layer, with masks at their means."""
+        return [layer.plan for layer in self._layers]
 
     # -- looking --------------------------------------------------------------------------
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """Names of the cell's states, in the order in which `hx` holds them."""
+        """Names of the states, in the order in which `hx` holds them: the first layer's."""
         return self.cell.graph.state_names
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters of each layer and direction, as torch.nn's layers list them."""
         return [
-            list(parameters.weights(self, made.program.params, suffix))
-            for k, made in enumerate(self._plans)
-            for suffix in self._suffixes(k)
+            list(parameters.weights(self, layer.plan.program.params, suffix))
+            for layer in self._layers
+            for suffix in layer.suffixes
         ]
 
     def blocks(self, layer: int = 0, reverse: bool = False) -> dict[str, Tensor]:
@@ -178,10 +162,10 @@ class Recurrent(nn.Module):
         """
         if not 0 <= layer < self.num_layers:
             raise IndexError(f"layer {layer} of {self.num_layers}")
-        if reverse and not self.bidirectional:
+        suffixes = self._layers[layer].suffixes
+        if reverse and len(suffixes) == 1:
             raise ValueError("reverse=True needs a bidirectional layer")
-        suffix = self._suffixes(layer)[int(reverse)]
-        return parameters.views(self, self._plans[layer].program.params, suffix)
+        return parameters.views(self, self._plans[layer].program.params, suffixes[int(reverse)])
 
     def source(self, layer: int = 0) -> str:
         """Return the torch source that a layer runs: plain torch, to read or to paste elsewhere."""
@@ -190,21 +174,18 @@ class Recurrent(nn.Module):
     def explain(self) -> str:
         """Say which execution path runs and why, and of what each layer's machine code is made.
 
-        The first line says the path, a paragraph for each layer the rest. Nothing is compiled for
-        it; a layer that has not run yet says so.
+        The first line says the path, the next ones its threads and where machine code is kept, a
+        paragraph for each layer what it is made of: products, kernels by name, whether they are
+        compiled, and what a few steps take. Nothing is compiled for it.
         """
         places = [
-            (f"layer {k}{' backwards' * reverse}", made)
-            for k, made in enumerate(self._plans)
-            for reverse in range(self._directions)
+            (f"layer {k}{' backwards' * reverse}", layer.plan)
+            for k, layer in enumerate(self._layers)
+            for reverse in range(len(layer.suffixes))
         ]
         weights = tuple(weight for group in self.all_weights for weight in group)
-        backend = chosen_backend(self.backend)
-        computed = weights if backend == "reference" else computed_in(weights)
-        said = str(explained(self.cell.__name__, backend, places, computed))
-        if computed is not weights:
-            said += f"\nbfloat16 and float16 are computed in {computed[0].dtype}"
-        return f"{said}\n{kept_between(self.recompute)}" if self.recompute else said
+        text = said(self.cell.__name__, self.backend, places, weights)
+        return f"{text}\n{kept_between(self.recompute)}" if self.recompute else text
 
     def flatten_parameters(self) -> None:
         """Do nothing: parameters are packed already. Here for code written for torch.nn."""
@@ -212,14 +193,18 @@ class Recurrent(nn.Module):
     def extra_repr(self) -> str:
         """List what differs from the defaults, as torch.nn's layers do."""
         shown = [f"{self.input_size}, {self.hidden_size}"]
-        if not hasattr(self, "mode"):  # a drop-in's own name says which cell it is
+        if len({id(layer.cell) for layer in self._layers}) > 1 or self.stack.tied:
+            shown.insert(0, repr(self.stack))
+        elif not hasattr(self, "mode"):  # a drop-in's own name says which cell it is
             shown.insert(0, self.cell.__name__)
         defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False}
         defaults |= {"dropout": 0, "bidirectional": False, "widths": {}, "learn_start": False}
-        defaults |= {"recompute": False}
+        defaults |= {"recompute": False, "backend": "auto"}
         for key, default in defaults.items():
             if getattr(self, key) != default:
                 shown.append(f"{key}={getattr(self, key)}")
+        if len({id(layer.cell) for layer in self._layers}) == 1:
+            shown += drawn_rates(self.cell.graph)
         return ", ".join(shown)
 
     # -- running --------------------------------------------------------------------------
@@ -238,14 +223,16 @@ class Recurrent(nn.Module):
         input: [T, B, input_size], [B, T, input_size] with `batch_first`, or [T, input_size]; a
         PackedSequence; a tuple of such tensors for a cell with several inputs.
         hx, state: [D * num_layers, B, width], one tensor for a cell with one state, else a tuple
-        in the order of the declaration; without B for input without B.
+        in the order of the declaration; without B for input without B. Layers whose states differ
+        in name or width have a state each: a tuple over layers of what one layer has.
         output: [T, B, D * width] for D directions, a tuple for a cell with several outputs.
         lengths: [B] whole numbers from 0 to T, on any device: a row's states stop there, and its
         outputs are zero beyond. A compiled graph cannot look at the numbers and trusts them.
         reset: bool, [T, B] or [B, T] like the input: True where an episode begins; the step takes
         the start state (zero, or the learned one), not what came before nor `hx`.
         return_states: return a third item, `{"h": [D * num_layers, T, B, width], ...}`: each
-        state after each step, [D * num_layers, B, T, width] with `batch_first`.
+        state after each step, [D * num_layers, B, T, width] with `batch_first`; a tuple of such
+        over layers whose states differ.
         """
         if isinstance(input, PackedSequence):
             if lengths is not None:
@@ -258,7 +245,7 @@ class Recurrent(nn.Module):
         start = self._start(hx, values[0], batched, reset is not None)
         outputs, final, trail = self._run(values, start, rows, return_states)
         made = _one_or_all(tuple([self._time_back(y, batched, 0) for y in outputs]))
-        state = _one_or_all(final if batched else tuple(s.squeeze(1) for s in final))
+        state = self._states.joined(final, batched)
         return self._result(made, state, trail, batched) if return_states else (made, state)
 
     def _forward_packed(
@@ -274,28 +261,29 @@ class Recurrent(nn.Module):
             given = given if order is None else given.index_select(1, order)
             given = sequences.reset_within(given, ends)
         start = self._start(hx, padded, True, reset is not None)
-        first = (
-            start.first if order is None else tuple(s.index_select(1, order) for s in start.first)
-        )
-        outputs, final, trail = self._run(
-            (padded,), Start(first, start.fresh), Rows(ends, given), return_states, packed=True
-        )
+        if order is not None:
+            first = [tuple(s.index_select(0, order) for s in at) for at in start.first]
+            start = Start(first, start.fresh)
+        rows = Rows(ends, given)
+        outputs, final, trail = self._run((padded,), start, rows, return_states, packed=True)
         made = tuple(sequences.repack(y, counts, packed) for y in outputs)
         if undo is not None:
-            final = tuple(s.index_select(1, undo) for s in final)
-            trail = tuple(s.index_select(2, undo) for s in trail)
+            final = [tuple(s.index_select(0, undo) for s in at) for at in final]
+            trail = [tuple(s.index_select(1, undo) for s in at) for at in trail]
         output = made[0] if len(made) == 1 else made
-        state = _one_or_all(final)
+        state = self._states.joined(final, True)
         return self._result(output, state, trail, True) if return_states else (output, state)
 
-    def step(self, x: States, state: States | None = None) -> tuple:
+    def step(self, x: Tensor | Tensors, state: States | None = None) -> tuple:
         """Take one step, for streaming in constant memory.
 
         x: [B, input_size] or [input_size]; state as `forward` returns it, None at the start.
         Returns the output [B, width] or [width] and the new state.
         """
-        if self.bidirectional:
+        if any(self.stack.both_ways):
             raise RuntimeError("a bidirectional layer reads the whole sequence; it cannot step")
+        if self.training:
+            self._check_step()
         values = x if isinstance(x, tuple) else (x,)
         checks.dims(type(self).__name__, values, (1, 2))
         dim = 1 if self.batch_first and values[0].dim() == 2 else 0
@@ -303,6 +291,16 @@ class Recurrent(nn.Module):
         if isinstance(output, tuple):
             return tuple(y.squeeze(dim) for y in output), state
         return output.squeeze(dim), state
+
+    def _check_step(self) -> None:
+        """Refuse a single step in training where masks hold for a whole sequence."""
+        for layer in self._layers:
+            held = once_per_sequence(layer.cell.graph)
+            if held:
+                raise RuntimeError(
+                    f"{held} is drawn once for a whole sequence, which a single step is not; call "
+                    "eval() first, or run the sequence"
+                )
 
     def _time_first(self, given: Tensor | Tensors) -> tuple[Tensors, bool]:
         """Return the inputs as [T, B, width], and whether they came with a batch."""
@@ -322,9 +320,9 @@ class Recurrent(nn.Module):
             return y.squeeze(dim + 1)
         return y.transpose(dim, dim + 1) if self.batch_first else y
 
-    def _result(self, output: object, state: States, trail: Tensors, batched: bool) -> tuple:
-        paths = (self._time_back(s, batched, 1) for s in trail)
-        return output, state, dict(zip(self.state_names, paths, strict=True))
+    def _result(self, output: object, state: States, trail: list[Tensors], batched: bool) -> tuple:
+        paths = self._states.paths(trail, lambda s: self._time_back(s, batched, 1))
+        return output, state, paths
 
     def _resets(
         self, reset: Tensor | None, batched: bool, like: Tensor, ends: Tensor | None
@@ -336,24 +334,22 @@ class Recurrent(nn.Module):
         return sequences.reset_within(mask, ends)
 
     def _start(self, hx: States | None, like: Tensor, batched: bool, resets: bool) -> Start:
-        """Return the states before the first step and after a reset, [D * num_layers, B, width].
+        """Return the states before the first step and after a reset, of each layer and direction.
 
         Those after a reset are there where there are `resets`.
         """
-        first = None if hx is None else checks.states(self, hx, like, batched)
+        first = None if hx is None else self._states.given(hx, like, batched)
         if first is not None and not resets:
-            return Start(first, ())
+            return Start(first, [() for _ in first])
         batch = like.shape[1]
-        if self.learn_start:
-            suffixes = [s for k in range(self.num_layers) for s in self._suffixes(k)]
-            learned = (
-                torch.stack([getattr(self, f"start_{name}{s}") for s in suffixes])
-                for name in self.state_names
-            )
-            fresh = tuple(s[:, None].expand(-1, batch, -1) for s in learned)
-        else:
-            count, carries = self.num_layers * self._directions, self._plans[0].program.states
-            fresh = tuple(like.new_zeros(count, batch, c.width) for c in carries)
+        fresh: list[Tensors] = []
+        for layer in self._layers:
+            for suffix in layer.suffixes:
+                if self.learn_start:
+                    own = [getattr(self, f"start_{name}{suffix}") for name, _ in layer.states]
+                    fresh.append(tuple([s.expand(batch, -1) for s in own]))
+                else:
+                    fresh.append(tuple([like.new_zeros(batch, w) for _, w in layer.states]))
         return Start(fresh if first is None else first, fresh)
 
     def _run(
@@ -363,22 +359,24 @@ class Recurrent(nn.Module):
         finals: list[Tensors] = []
         trails: list[Tensors] = []
         how = How(self.backend, self.recompute)
-        for k, made in enumerate(self._emitting if return_states else self._plans):
+        below: Tensors = ()
+        for k, layer in enumerate(self._layers):
             if k and self.dropout and self.training:
-                values = tuple(self._drop(v, rows, packed) for v in values)
+                below = tuple(self._drop(v, rows, packed) for v in below)
+            read = layer.reads(values, below)
             both = []
-            for reverse, names in enumerate(self._names[k]):
-                at = start.at(k * self._directions + reverse)
-                weights = weights_of(self, names)
-                outputs, final = run(made, values, at, weights, rows, bool(reverse), how)
-                both.append(outputs[: made.emitted])
+            for reverse in range(len(layer.suffixes)):
+                at = start.at(len(finals))
+                outputs, final, trail = layer.run(
+                    self, read, at, rows, reverse, how, emit=return_states
+                )
+                both.append(outputs)
                 finals.append(final)
-                trails.append(tuple([outputs[k] for k in made.trail]))
-            values = both[0]
-            if self.bidirectional:
-                values = tuple(torch.cat(pair, -1) for pair in zip(*both, strict=True))
-        stacked = tuple([torch.stack(s) for s in zip(*finals, strict=True)])
-        return values, stacked, tuple([torch.stack(s) for s in zip(*trails, strict=True)])
+                trails.append(trail)
+            below = both[0]
+            if len(both) > 1:
+                below = tuple(torch.cat(pair, -1) for pair in zip(*both, strict=True))
+        return below, finals, trails
 
     def _drop(self, values: Tensor, rows: Rows, packed: bool) -> Tensor:
         if packed and rows.lengths is not None:
@@ -388,3 +386,18 @@ class Recurrent(nn.Module):
 
 def _one_or_all(items: Tensors) -> States:
     return items[0] if len(items) == 1 else items
+
+
+def _layers(
+    cell: type[Cell] | str | Stack, num_layers: int, both: bool
+) -> tuple[list[type[Cell]], Stack]:
+    """Return the cell of each layer, and how they are put together."""
+    if not isinstance(cell, Stack):
+        made = checks.cell(cell)
+        count = checks.layers(num_layers)
+        return [made] * count, Stack((made,) * count, (bool(both),) * count)
+    if num_layers not in (1, len(cell)):
+        raise ValueError(f"{cell!r} has {len(cell)} layers; leave num_layers={num_layers} out")
+    found = {name: checks.cell(name) for name in cell.cells}
+    ways = (True,) * len(cell) if both else cell.both_ways
+    return [found[c] for c in cell.cells], Stack(cell.cells, ways, cell.tied)

@@ -12,12 +12,16 @@ from cellwright.nn import parameters, sequences
 from cellwright.runtime import (
     CHUNK_OF_ANY,
     COMPUTED_IN,
+    TRANSFORMS,
     Call,
     Plan,
     chosen_backend,
     chunk_length,
+    recorded,
     refused,
+    resolved,
     run_eagerly,
+    run_reference,
     run_traced,
     say_once,
     unserved,
@@ -37,14 +41,10 @@ class Rows(NamedTuple):
 
 
 class Start(NamedTuple):
-    """The states [D * num_layers, B, width] before the first step, and after a reset."""
+    """The states [B, width] before the first step, and after a reset."""
 
     first: Tensors
     fresh: Tensors
-
-    def at(self, index: int) -> "Start":
-        """Return the states [B, width] of one layer and direction."""
-        return Start(tuple([s[index] for s in self.first]), tuple([s[index] for s in self.fresh]))
 
 
 class How(NamedTuple):
@@ -134,7 +134,7 @@ def apply(made: Plan, call: Call, how: How) -> tuple[Tensors, Tensors]:
     backend = chosen_backend(how.backend)
     transformed = torch._C._are_functorch_transforms_active()
     like = call.inputs[0]
-    autocast = _autocast_to(like)
+    autocast = _autocast_to(like) if torch._C._is_any_autocast_enabled() else None
     dtype = autocast or like.dtype
     if not autocast and dtype not in COMPUTED_IN:
         return _run(made, call, how, backend, transformed)
@@ -150,23 +150,31 @@ def apply(made: Plan, call: Call, how: How) -> tuple[Tensors, Tensors]:
 def _run(
     made: Plan, call: Call, how: How, backend: str, transformed: bool
 ) -> tuple[Tensors, Tensors]:
-    """Run in the dtype of the call."""
+    """Run in the dtype of the call.
+
+    A cell's step goes into a graph as torch operations, to be joined with what stands around it;
+    as one operator where machine code was asked for by name.
+    """
+    if transformed and backend == "llvm":
+        raise unserved(made, TRANSFORMS)
     compiling = torch.compiler.is_compiling()
     chunk = _chunk(how.recompute, call.inputs[0], transformed) if how.recompute else 0
-    if not (how.inline or transformed) and compiling:
+    one = not transformed and (not how.inline or backend == "llvm")
+    if compiling and one:
         return run_traced(made, backend, chunk, call)
-    if backend != "reference" and not (transformed or compiling):
-        reason = refused([t for group in call[:4] for t in group])
+    if backend != "reference" and not compiling:
+        reason = TRANSFORMS if transformed else refused(call.given, call.masks)
+        if reason is not None and not transformed:
+            call = call.mapped(resolved)  # where that is all there is to it
+            reason = refused(call.given, call.masks)
         if reason is None:
             return run_eagerly(made, backend, chunk, call)
+        if one and recorded(call.given):
+            return run_traced(made, backend, chunk, call)
         if backend == "llvm":
             raise unserved(made, reason)
         say_once(made.cell.__name__, reason)
-    if chunk:
-        return run_eagerly(made, "reference", chunk, call)
-    loop = made.loops[call.reset is not None, call.valid is not None]
-    masks = [mask for mask in call[4:] if mask is not None]
-    return loop(*call.inputs, *call.states, *call.params, *call.starts, *masks)
+    return run_eagerly(made, "reference", chunk, call) if chunk else run_reference(made, call)
 
 
 def _chunk(recompute: bool | int, like: Tensor, transformed: bool) -> int:
@@ -183,8 +191,6 @@ def _chunk(recompute: bool | int, like: Tensor, transformed: bool) -> int:
 
 def _autocast_to(like: Tensor) -> torch.dtype | None:
     """Return the dtype that autocast asks for, None without it; it leaves float64 as it is."""
-    if not torch._C._is_any_autocast_enabled():
-        return None
     device = like.device.type
     available = torch.amp.is_autocast_available(device)
     if not available or not torch.is_autocast_enabled(device) or like.dtype == torch.float64:

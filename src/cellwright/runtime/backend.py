@@ -5,8 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from cellwright.language.errors import CellwrightError
+
 BACKENDS = ("auto", "reference", "llvm")
+VARIABLE = "CELLWRIGHT_BACKEND"
 _CHOSEN: ContextVar[str | None] = ContextVar("cellwright_backend", default=None)
+
+
+class BackendError(CellwrightError):
+    """The environment names a backend that there is not."""
 
 
 def checked_backend(name: str) -> str:
@@ -32,10 +39,22 @@ def use_backend(name: str) -> Iterator[None]:
 def chosen_backend(own: str) -> str:
     """Return the backend in force for a layer whose own is `own`.
 
-    A `use_backend` block comes first, then the layer's own choice, and for "auto" the environment
-    variable CELLWRIGHT_BACKEND.
+    The first of these that there is: a `use_backend` block, the layer's own choice if that is not
+    "auto", the environment variable CELLWRIGHT_BACKEND if that is not empty, "auto". A block of
+    "auto" is that, whatever the layer or the variable says. BackendError where the variable is
+    asked and names no backend.
     """
     inside = _CHOSEN.get()
     if inside is not None:
         return inside
-    return checked_backend(os.environ.get("CELLWRIGHT_BACKEND", own)) if own == "auto" else own
+    return own if own != "auto" else _of_environment()
+
+
+def _of_environment() -> str:
+    name = os.environ.get(VARIABLE) or "auto"
+    if name not in BACKENDS:
+        raise BackendError(
+            f"{VARIABLE}: expected {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}, got {name!r:.40}; "
+            "set it to one of them, or unset it"
+        )
+    return name

@@ -16,11 +16,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MAGIC = b"cellwright-object-2\n"
+from cellwright.language.errors import CellwrightError
+
+FAMILY = b"cellwright-object-"  # as every entry begins, of whatever version
+MAGIC = FAMILY + b"3\n"
 DIGEST = 32  # bytes
 ENTRY = re.compile(r"[0-9a-f]{64}\.o")
 UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.\w+\.tmp")
+MEND = "set CELLWRIGHT_CACHE to a folder, or unset it for the one in the user's cache folder"
 ABANDONED = 3600  # seconds after which an unfinished entry has no writer any more
+
+
+class CacheError(CellwrightError):
+    """What CELLWRIGHT_CACHE names cannot be a folder."""
 
 
 def folder() -> Path | None:
@@ -97,20 +105,24 @@ def _say_once(where: str, reason: str) -> None:
 class Holding:
     """What lies in the cache; `size` in bytes counts all of it, also what is damaged.
 
-    `damaged` entries are made again when they are next wanted. `unfinished` ones are being
-    written now, or were left behind by a process that was ended.
+    `damaged` entries are made again when they are next wanted; `outdated` ones are of an earlier
+    Cellwright, which no one will want. `unfinished` ones are being written now, or were left behind
+    by a process that was ended. Nothing is kept in a folder that is not `writable`.
     """
 
     folder: Path | None
     entries: int
     size: int
     damaged: int
+    outdated: int
     unfinished: int
+    writable: bool
 
 
 def survey() -> Holding:
-    """Look through the cache. OSError where its folder exists and cannot be read."""
-    entries = damaged = unfinished = size = 0
+    """Look through the cache. CacheError where it cannot be a folder, OSError where not read."""
+    _checked()
+    entries = damaged = outdated = unfinished = size = 0
     for path in _ours():
         try:
             size += path.stat().st_size
@@ -120,8 +132,11 @@ def survey() -> Holding:
             unfinished += 1
         else:
             entries += 1
-            damaged += read(path) is None
-    return Holding(folder(), entries, size, damaged, unfinished)
+            old = _is_outdated(path)
+            outdated += old
+            damaged += not old and read(path) is None
+    place = folder()
+    return Holding(place, entries, size, damaged, outdated, unfinished, _can_be_written(place))
 
 
 @dataclass(frozen=True)
@@ -136,8 +151,10 @@ class Cleared:
 def clear() -> Cleared:
     """Remove our entries, and no other file. OSError where one of them cannot be removed.
 
-    Code that a process has loaded stays loaded; an entry that is being written stays.
+    CacheError where the cache cannot be a folder. Code that a process has loaded stays loaded; an
+    entry that is being written stays.
     """
+    _checked()
     entries = size = 0
     for path in _ours():
         try:
@@ -165,18 +182,42 @@ def _ours() -> Iterator[Path]:
             and item.is_file(follow_symlinks=False)
         )
     for name in names:
-        if _has_header(place / name):
+        head = _head(place / name, len(FAMILY))
+        if head is not None and FAMILY.startswith(head):  # one cut short may hold a part of it
             yield place / name
 
 
-def _has_header(path: Path) -> bool:
-    """Tell whether a file begins as ours do; one cut short may hold a part of the header."""
+def _is_outdated(path: Path) -> bool:
+    """Tell whether a file is an entry of another version, as its header says."""
+    head = _head(path, len(MAGIC)) or b""
+    return head.startswith(FAMILY) and head.endswith(b"\n") and head != MAGIC
+
+
+def _head(path: Path, length: int) -> bytes | None:
+    """Return the first bytes of a file, None where it cannot be read."""
     try:
         with path.open("rb") as file:
-            head = file.read(len(MAGIC))
+            return file.read(length)
     except OSError:
+        return None
+
+
+def _checked() -> None:
+    """Raise CacheError where the environment names what is, or leads through, no folder."""
+    given, place = os.environ.get("CELLWRIGHT_CACHE"), folder()
+    if given and place is None:
+        raise CacheError(f"CELLWRIGHT_CACHE: {given!r} names a home that there is not; {MEND}")
+    for path in [] if place is None else [place, *place.parents]:
+        if path.exists() and not path.is_dir():
+            raise CacheError(f"{path}: expected a folder for machine code, got a file; {MEND}")
+
+
+def _can_be_written(place: Path | None) -> bool:
+    """Tell whether entries can be made in a folder, or the folder itself where it is to come."""
+    if place is None:
         return False
-    return MAGIC.startswith(head)
+    there = next((path for path in (place, *place.parents) if path.exists()), place)
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 def _remove(path: Path) -> None:

@@ -8,33 +8,111 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
 
-from cellwright.compiler import Program, vjp
+from cellwright.compiler import Low, Program, vjp
 from cellwright.compiler.simplify import drop_dead
-from cellwright.runtime.fast import DTYPES, FastProgram
+from cellwright.language.ops import Op
+from cellwright.runtime.fast import FastProgram
+from cellwright.runtime.listing import DTYPES
 from cellwright.runtime.native import machine, missing, processor
-from cellwright.runtime.plan import Plan, Run, text_of
+from cellwright.runtime.plan import Plan, Run, plan_of, text_of
 from cellwright.runtime.threads import describe
 
 Tensors = tuple[Tensor, ...]
+TRANSFORMS = "torch.func's transforms (grad, jvp, vmap), which the reference can do"
+Key, dispatch_keys = torch._C.DispatchKey, torch._C._dispatch_keys
+raw_keys = torch._C.DispatchKeySet.raw_repr
+PRE_DISPATCH, is_included = Key.PreDispatch, torch._C._dispatch_tls_is_dispatch_key_included
+active_modes = torch._C._len_torch_dispatch_stack
+_UNTRACKED = torch._C.DispatchKeySet(Key.CPU).add(Key.AutocastCPU)  # made in inference mode
+_TRACKED = _UNTRACKED.add(Key.ADInplaceOrView).add(Key.AutogradCPU)
+PLAIN = frozenset((Tensor, Parameter))
+# What torch's dispatcher knows of a dense tensor on the CPU whose memory holds its numbers. One
+# look at it tells sparse, quantized, negated, zero and wrapped tensors, those of vmap too.
+DENSE = frozenset(keys.raw_repr() for keys in (_TRACKED, _UNTRACKED))
+# What torch operations compute as a view, or need not compute.
+VIEWS = frozenset({Low.SLICE, Low.ZEROS, Op.CONSTANT, Op.MODULES})
 # Computed in another dtype, whose machine code there is; the results go back to their own.
 COMPUTED_IN = {torch.bfloat16: torch.float32, torch.float16: torch.float32}
 
 
-def refused(tensors: Sequence[Tensor]) -> str | None:
-    """Say why machine code cannot serve these tensors, or None where it can."""
-    dtype = tensors[0].dtype
-    served = dtype in DTYPES
-    for t in tensors:
-        if not t.is_cpu:
-            return f"tensors on {t.device.type}; machine code is made for the CPU"
-        if not served or t.dtype is not dtype:
-            return f"tensors of {t.dtype}; there is machine code for float32 and float64"
+def refused(tensors: Sequence[Tensor], masks: Sequence[Tensor] = ()) -> str | None:
+    """Say why machine code cannot serve these tensors and masks, or None where it can.
+
+    It reads their memory and nobody sees it do so: what keeps its numbers elsewhere, wants to see
+    every operation or gives them another meaning is for torch operations.
+    """
+    if not (PLAIN.issuperset(map(type, tensors)) and PLAIN.issuperset(map(type, masks))):
+        kind = next(type(t) for t in (*tensors, *masks) if type(t) not in PLAIN)
+        return (
+            f"a {kind.__name__}, a subclass of torch.Tensor that may hold its numbers elsewhere; "
+            "machine code reads torch.Tensor and torch.nn.Parameter"
+        )
+    reason = unfit(tensors, masks)
+    if reason is not None:
+        return reason
+    if watched():
+        return "a mode of torch.utils._python_dispatch, which is to see every operation"
     if torch._C._get_tracing_state() is not None:
         return "torch.jit.trace, which records operations; torch.export takes the layer as one"
-    if torch.autograd.forward_ad._current_level >= 0:
+    if forward_ad._current_level >= 0:
         return "forward-mode differentiation, which the reference can do"
     return missing()
+
+
+def unfit(tensors: Sequence[Tensor], masks: Sequence[Tensor] = ()) -> str | None:
+    """Say which tensor is not dense, on the CPU and of the one dtype, or None where all are."""
+    dtype = tensors[0].dtype
+    for t in tensors:
+        if t.dtype is not dtype or dtype not in DTYPES:
+            return _unlike(t, dtype)
+    if DENSE.issuperset(map(raw_keys, map(dispatch_keys, (*tensors, *masks)))):
+        return None
+    unlike = next(t for t in (*tensors, *masks) if raw_keys(dispatch_keys(t)) not in DENSE)
+    return _unlike(unlike, unlike.dtype)
+
+
+def _unlike(t: Tensor, dtype: torch.dtype) -> str:
+    """Say what keeps machine code from a tensor that is to be dense and of a dtype."""
+    if not t.is_cpu:
+        return f"tensors on {t.device.type}; machine code is made for the CPU"
+    if dtype not in DTYPES and dtype is not torch.bool:
+        return f"tensors of {dtype}; there is machine code for float32 and float64"
+    if t.dtype is not dtype:
+        return f"tensors of {dtype} and {t.dtype}; machine code computes in one of them"
+    return f"a tensor that is not dense memory ({dispatch_keys(t)})"
+
+
+def watched() -> bool:
+    """Tell whether a dispatch mode is active: a FakeTensorMode, make_fx, a counter of operations.
+
+    make_fx(pre_dispatch=True) has a stack of modes of its own, which a dispatch key tells of.
+    """
+    return active_modes() > 0 or is_included(PRE_DISPATCH)
+
+
+def recorded(tensors: Sequence[Tensor]) -> bool:
+    """Tell whether a call is to be seen as one operator: by a dispatch mode, by fake tensors.
+
+    A subclass of somebody else's knows torch's operations, not this one, and gets them one by one;
+    so does forward mode, which the operator cannot do.
+    """
+    kinds = {type(t) for t in tensors}
+    known = kinds <= {Tensor, Parameter, FakeTensor}
+    return known and (FakeTensor in kinds or watched()) and forward_ad._current_level < 0
+
+
+def resolved(t: Tensor) -> Tensor:
+    """Return the numbers of a dense tensor as memory holds them.
+
+    Torch keeps the negative of a tensor as a mark on it, and zeros that autograd made as no memory.
+    """
+    if type(t) not in PLAIN:
+        return t
+    return t + 0 if t._is_zerotensor() else t.resolve_neg()
 
 
 def computed_in(tensors: Tensors) -> Tensors:
@@ -106,6 +184,32 @@ class ReferenceProgram:
         with torch.autocast(inputs[0].device.type, enabled=False):
             outputs, final = run(*inputs, *states, *params, *starts, *masks)
         return list(outputs), list(final)
+
+
+def copied(key: str) -> tuple[bool, ...]:
+    """Say of the outputs and final states of a plan's loop which of them may be someone else's.
+
+    A cell may hand its input, its old state or a part of one on: that is what was given, or a
+    view of it.
+    """
+    return _copied(key)
+
+
+# A graph that is traced takes the answer as it is; see `nn.running`.
+copied._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@functools.lru_cache(maxsize=512)
+def _copied(key: str) -> tuple[bool, ...]:
+    program = plan_of(key).program
+    looped = {*(c.name for c in program.states), *(i.name for i in program.body)}
+    made = {i.name for i in (*program.hoisted, *program.body) if i.op not in VIEWS}
+    emitted = [v for _, v in program.outputs]
+    outputs = [  # what the loop emits step by step is stacked
+        v in emitted[:k] or v not in looped | made for k, v in enumerate(emitted)
+    ]
+    final = [c.next for c in program.states]
+    return (*outputs, *(v in final[:k] or v not in made for k, v in enumerate(final)))
 
 
 @dataclass(frozen=True)
@@ -188,7 +292,7 @@ def texts(made: Plan, *, narrow: bool) -> Programs:
 
 def wants_code(backend: str, like: Tensor) -> bool:
     """Tell from what a graph knows of a call whether machine code is to run it."""
-    return backend != "reference" and like.device.type == "cpu" and like.dtype in DTYPES
+    return backend != "reference" and like.is_cpu and like.dtype in DTYPES
 
 
 def layout(made: Plan, backend: str, like: Tensor) -> Programs:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cellwright.compiler import Instr, Low, Program
+from cellwright.compiler import Low, Program
 from cellwright.compiler.phases import part
-from cellwright.compiler.rows import rowwise, sequences
+from cellwright.compiler.rows import sequences
 from cellwright.language.ops import Op
-from cellwright.runtime import native, threads
-from cellwright.runtime.loops import DTYPES, WORTH_A_THREAD, FastLoop, Piece, empty
+from cellwright.runtime import listing, native, threads
+from cellwright.runtime.listing import machine
+from cellwright.runtime.loops import WORTH_A_THREAD, FastLoop, Piece, empty
 from cellwright.runtime.parameters import Once, function
 from cellwright.runtime.steps import FastStep, takes
 from cellwright.targets import parts
@@ -26,35 +27,64 @@ WORTH_CUTTING = 16 << 20
 
 
 class FastProgram:
-    """Runs a Program over [T, B, ...] tensors; made for one dtype, any T and B."""
+    """Runs a Program over [T, B, ...] tensors; made for one dtype, any T and B.
+
+    What a call needs is compiled when the first such call comes.
+    """
 
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
-        program = part(program)
-        self.program = program
+        self.program = part(program)
         self.dtype = dtype
-        self.takes_steps = takes(program)
-        self.loop = FastLoop(program, dtype)
-        read = [*self.loop.read, *(a for i in program.after for a in i.args)]
-        read += [v for _, v in (*program.outputs, *program.results)]
-        read += program.residuals
+        self.takes_steps = takes(self.program)
+
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        states: Sequence[Tensor],
+        params: Sequence[Tensor],
+        starts: Sequence[Tensor] = (),
+        reset: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return outputs, residuals and results in one list, and the final states.
+
+        Those of an adjoint are followed by the cotangents of what resets put in place.
+        """
+        if self.takes_steps and reset is None and valid is None:
+            steps, batch, _ = inputs[0].shape
+            if FastStep.fits(steps, batch):
+                return self.step(inputs, states, params)
+        return self.sequence(inputs, states, params, starts, reset, valid)
+
+    @functools.cached_property
+    def step(self) -> FastStep:
+        return FastStep(self.program, self.dtype)
+
+    @functools.cached_property
+    def sequence(self) -> "FastSequence":
+        return FastSequence(self.program, self.dtype)
+
+
+class FastSequence:
+    """A program's loop over time, and the work on whole sequences before and after it."""
+
+    def __init__(self, program: Program, dtype: torch.dtype) -> None:
+        self.program = program
+        made = listing.kernels(program, dtype)
+        self.loop = FastLoop(made.loop, dtype)
+        self.early = FastLoop(made.early, dtype) if made.early else None
+        self.late = FastLoop(made.late, dtype) if made.late else None
+        self.once = Once(program, made.read)
         width = self.loop.width
-        self.early = _rows(program, program.hoisted, read, dtype)
-        rows = sequences(program, program.after)
-        late = [i for i in program.after if i.name in rows]
-        wanted = [a for i in program.after if i.name not in rows for a in i.args]
-        wanted += [v for _, v in program.results]
-        self.late = _rows(program, late, wanted, dtype)
-        for loop in (self.early, self.late):
-            read += loop.read if loop else []
-        self.once = Once(program, read)
         self.summed = [i for i in program.after if i.op in SUMS]
+        rows = sequences(program, program.after)
         rest = tuple(i for i in program.after if i.name not in rows and i.op not in SUMS)
-        self.given = list(dict.fromkeys(a for i in rest for a in i.args if width[a]))
-        made = {i.name for i in rest}
-        self.given = [a for a in self.given if a not in made]
-        self.given += [v for _, v in program.results if v not in made]
-        self.given += [p.name for p in program.params[:1]]  # whose dtype new tensors take
-        self.given = list(dict.fromkeys(self.given))
+        given = dict.fromkeys(a for i in rest for a in i.args if width[a])
+        own = {i.name for i in rest}
+        given = dict.fromkeys(a for a in given if a not in own)
+        given |= dict.fromkeys(v for _, v in program.results if v not in own)
+        # The first parameter's dtype is the one that new tensors take.
+        self.given = list(given | dict.fromkeys(p.name for p in program.params[:1]))
         self.local = self._local()
         self.sums = function(parts.emit_after(program, rest, self.given), "after")
 
@@ -70,18 +100,12 @@ class FastProgram:
         inputs: Sequence[Tensor],
         states: Sequence[Tensor],
         params: Sequence[Tensor],
-        starts: Sequence[Tensor] = (),
-        reset: Tensor | None = None,
-        valid: Tensor | None = None,
+        starts: Sequence[Tensor],
+        reset: Tensor | None,
+        valid: Tensor | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return outputs, residuals and results in one list, and the final states.
-
-        Those of an adjoint are followed by the cotangents of what resets put in place.
-        """
+        """Return what `FastProgram` returns."""
         program = self.program
-        few = self.takes_steps and FastStep.fits(*inputs[0].shape[:2])
-        if few and reset is None and valid is None:
-            return self.step(inputs, states, params)
         values = dict(zip((p.name for p in program.inputs), inputs, strict=True))
         values |= dict(zip((p.name for p in program.params), params, strict=True))
         values |= dict(zip(self.once.names, self.once(params, inputs[0]), strict=True))
@@ -114,10 +138,6 @@ class FastProgram:
             return Piece(like, steps, batch, steps, frozenset())
         return Piece(like, steps, batch, max(1, PIECE // size), self.local)
 
-    @functools.cached_property
-    def step(self) -> FastStep:
-        return FastStep(self.program, self.dtype)
-
     def _output(
         self, value: Tensor, name: str, sizes: tuple[int, ...], valid: Tensor | None
     ) -> Tensor:
@@ -136,7 +156,7 @@ def outer(left: Tensor, right: Tensor) -> Tensor:
     made = empty(a, a.shape[1], b.shape[1])
     enough = a.numel() * b.shape[1] >= WORTH_A_THREAD
     edges = threads.divided(a.shape[1], torch.get_num_threads() if enough else 1)
-    code = _outer_code(native.machine(DTYPES[a.dtype]))
+    code = _outer_code(machine(a.dtype))
     addresses = [a.data_ptr(), b.data_ptr(), made.data_ptr()]
     sizes = [a.shape[1], b.shape[1], a.shape[0], b.shape[1]]
     threads.share(code, addresses, sizes, edges, max(1, a.shape[1]))
@@ -150,11 +170,11 @@ def total(values: Tensor) -> Tensor:
     if not a.numel():
         return a.new_zeros(width)
     made = empty(a, width)
-    machine = native.machine(DTYPES[a.dtype])
-    groups = -(-width // total_kernel.group(machine))
+    m = machine(a.dtype)
+    groups = -(-width // total_kernel.group(m))
     edges = threads.divided(groups, torch.get_num_threads() if a.numel() >= WORTH_A_THREAD else 1)
     addresses, sizes = [a.data_ptr(), made.data_ptr()], [a.numel() // width, width]
-    threads.share(_total_code(machine), addresses, sizes, edges, groups)
+    threads.share(_total_code(m), addresses, sizes, edges, groups)
     return made
 
 
@@ -162,19 +182,10 @@ SUMS: dict[Op | Low, Callable[..., Tensor]] = {Low.OUTER: outer, Low.TOTAL: tota
 
 
 @functools.cache
-def _outer_code(machine: Machine) -> native.Code:
-    return native.compiled(outer_kernel.emit(machine))
+def _outer_code(m: Machine) -> native.Code:
+    return native.compiled(outer_kernel.emit(m))
 
 
 @functools.cache
-def _total_code(machine: Machine) -> native.Code:
-    return native.compiled(total_kernel.emit(machine))
-
-
-def _rows(
-    program: Program, instrs: Sequence[Instr], wanted: Sequence[str], dtype: torch.dtype
-) -> FastLoop | None:
-    """Compile work on whole sequences, if there is any."""
-    made = {i.name for i in instrs}
-    chosen = [v for v in dict.fromkeys(wanted) if v in made]
-    return FastLoop(rowwise(program, instrs, chosen), dtype) if chosen else None
+def _total_code(m: Machine) -> native.Code:
+    return native.compiled(total_kernel.emit(m))

@@ -1,4 +1,4 @@
-"""Loops: a Program's loop as machine code, and the memory and arguments of one call of it."""
+"""Loops: a loop as machine code, and the memory and arguments of one call of it."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cellwright.compiler import Program
 from cellwright.runtime import native, threads
+from cellwright.runtime.listing import machine
 from cellwright.targets.llvm import panels
-from cellwright.targets.llvm.loop import emit
 from cellwright.targets.llvm.micro import Machine
-from cellwright.targets.llvm.needs import STATISTICS
+from cellwright.targets.llvm.needs import STATISTICS, Kernel
 
-DTYPES = {torch.float32: "float", torch.float64: "double"}
 # Below this many multiply-adds a second thread costs more than it saves; so it does in packing
 # below this many numbers.
 WORTH_A_THREAD = 1 << 20
@@ -41,30 +39,23 @@ class Piece:
 
 
 class FastLoop:
-    """The compiled loop of a Program, and how to call it."""
+    """A kernel, compiled, and how to call it."""
 
-    def __init__(self, program: Program, dtype: torch.dtype) -> None:
-        self.program = program
-        self.machine = native.machine(DTYPES[dtype])
-        self.kernel = emit(program, self.machine)
-        self.code = native.compiled(self.kernel.text)
-        self.width = program.widths()
-        self.work = sum(p.depth * p.width * len(p.offsets) for p in self.kernel.packings)
-        # What the caller must have at hand: sequences, vectors of parameters, weights.
-        self.read = [name for kind, name in self.kernel.pointers if kind in ("sequence", "once")]
-        self.read += [p.weight for p in self.kernel.packings]
-        self.own = [
-            numbers_of_a_row(kind, self.width[name], self.machine)
-            for kind, name in self.kernel.pointers
-            if kind in OWN
-        ]
+    def __init__(self, kernel: Kernel, dtype: torch.dtype) -> None:
+        self.kernel = kernel
+        self.program = kernel.program
+        self.machine = machine(dtype)
+        self.code = native.compiled(kernel.text)
+        self.width = self.program.widths()
+        self.work = sum(p.depth * p.width * len(p.offsets) for p in kernel.packings)
+        self.own = numbers_of_a_row(kernel, self.machine.lanes)
         self.packed = [panels.packed_size(p) for p in self.kernel.packings]
         self.to_pack = sum(self.packed)
         self.table = torch.tensor(_table(self), dtype=torch.int64)
         self.panels = len(self.table)
         at = {pointer: k for k, pointer in enumerate(self.kernel.pointers)}
         # Where each state begins, and where it ends: there the next piece of a sequence begins.
-        self.continued = [(at["begin", c.name], at["final", c.name]) for c in program.states]
+        self.continued = [(at["begin", c.name], at["final", c.name]) for c in self.program.states]
 
     def over_time(
         self,
@@ -150,30 +141,10 @@ class Call:
         self.pointers: list[int] = []
         self.moves: list[int] = []  # how far each pointer moves on with a step, in bytes
         for kind, name in kernel.pointers:
-            tensor: Tensor | None = None
-            moves = 0
-            if kind == "weight":
-                self.pointers.append(packs[int(name)])
-            elif kind in OWN:
-                self.pointers.append(next(own))
-            else:
-                if kind in ("sequence", "out"):
-                    if kind == "out":
-                        steps = piece.steps if name in piece.local else piece.whole
-                        values[name] = empty(like, steps, piece.batch, loop.width[name])
-                    tensor = values[name] = _dense_rows(values[name])
-                    moves = 0 if name in piece.local else tensor.stride(0) * like.element_size()
-                elif kind == "once":
-                    tensor = values[name].contiguous()
-                elif kind == "mask":
-                    tensor = given[kind, name] if given else None
-                    moves = piece.batch
-                else:
-                    assert given is not None
-                    tensor = given[kind, name]
-                self.kept.append(tensor)
-                self.pointers.append(0 if tensor is None else tensor.data_ptr())
-            self.moves.append(moves if self.pointers[-1] else 0)
+            place = next(own) if kind in OWN else packs[int(name)] if kind == "weight" else None
+            pair = self._argument(kind, name, values, given) if place is None else (place, 0)
+            self.pointers.append(pair[0])
+            self.moves.append(pair[1])
         loop.pack(values, packs)
         self.numbers = [
             0 if kind == "size" else self._stride(kind, values[name])
@@ -181,6 +152,31 @@ class Call:
         ]
         enough = piece.whole * piece.batch * loop.work >= WORTH_A_THREAD
         self.threads = torch.get_num_threads() if enough else 1
+
+    def _argument(
+        self,
+        kind: str,
+        name: str,
+        values: dict[str, Tensor],
+        given: Mapping[tuple[str, str], Tensor | None] | None,
+    ) -> tuple[int, int]:
+        """Return where an argument lies and how far a step moves it on; (0, 0) for none."""
+        piece, moves = self.piece, 0
+        if kind in ("sequence", "out"):
+            if kind == "out":
+                steps = piece.steps if name in piece.local else piece.whole
+                values[name] = empty(piece.like, steps, piece.batch, self.loop.width[name])
+            tensor = values[name] = _dense_rows(values[name])
+            moves = 0 if name in piece.local else tensor.stride(0) * tensor.element_size()
+        elif kind == "once":
+            tensor = values[name].contiguous()
+        else:
+            assert given is not None or kind == "mask"
+            tensor = given[kind, name] if given else None
+            moves = piece.batch if kind == "mask" else 0
+        self.kept.append(tensor)
+        address = 0 if tensor is None else tensor.data_ptr()
+        return address, moves if address else 0
 
     def _stride(self, kind: str, sequence: Tensor) -> int:
         """How far a sequence's steps or rows lie apart; a batch of one may say anything of rows."""
@@ -210,10 +206,14 @@ class Call:
                 self.pointers[k] = pointers[final]
 
 
-def numbers_of_a_row(kind: str, width: int, machine: Machine) -> int:
-    """Count the numbers that a row of one of the loop's own buffers holds."""
-    lanes = machine.lanes
-    return STATISTICS if kind == "statistics" else -(-width // lanes) * lanes
+def numbers_of_a_row(kernel: Kernel, lanes: int) -> list[int]:
+    """Count the numbers that a row holds in each of a loop's own buffers, in their order."""
+    width = kernel.program.widths()
+    return [
+        STATISTICS if kind == "statistics" else -(-width[name] // lanes) * lanes
+        for kind, name in kernel.pointers
+        if kind in OWN
+    ]
 
 
 def _table(loop: FastLoop) -> list[list[int]]:
@@ -226,8 +226,8 @@ def _table(loop: FastLoop) -> list[list[int]]:
 
 
 @functools.cache
-def _packing_code(machine: Machine) -> native.Code:
-    return native.compiled(panels.emit(machine))
+def _packing_code(m: Machine) -> native.Code:
+    return native.compiled(panels.emit(m))
 
 
 def _dense_rows(t: Tensor) -> Tensor:
@@ -242,11 +242,18 @@ def empty(like: Tensor, *shape: int) -> Tensor:
 
 def areas(like: Tensor, sizes: Sequence[int]) -> tuple[object, list[int]]:
     """Return memory for areas of so many numbers each: what keeps it, and where each begins."""
-    align = 64 // like.element_size()
+    starts, total = _layout(tuple(sizes), like.element_size())
+    kept = like.new_empty(total)
+    first = kept.data_ptr()
+    return kept, [first + start for start in starts]
+
+
+@functools.lru_cache(maxsize=512)
+def _layout(sizes: tuple[int, ...], number: int) -> tuple[tuple[int, ...], int]:
+    """Return where areas begin, in bytes, each in its own lines of the cache; and all numbers."""
+    align = 64 // number
     starts, total = [], 0
     for size in sizes:
-        starts.append(total)
+        starts.append(total * number)
         total += -(-size // align) * align
-    kept = empty(like, total)
-    first = kept.data_ptr()
-    return kept, [first + start * like.element_size() for start in starts]
+    return tuple(starts), total

@@ -14,6 +14,8 @@ from cellwright.targets.llvm import share
 from cellwright.targets.llvm.micro import Machine
 
 OPTIMISED = 2, 1  # how hard LLVM tries on the code and on the text
+# The text is already in vectors and unrolled as it should be.
+PIPELINE = {"loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False}
 SHARE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -95,9 +97,21 @@ def compiled(text: str) -> Code:
 
 def entry(text: str) -> Path | None:
     """Return where the machine code of a loop's IR is kept, or would be; None without a cache."""
-    version = ".".join(str(part) for part in _binding().llvm_version_info)
-    whole = "\n".join([version, str(OPTIMISED), *processor(), text + share.emit()])
-    return cache.entry(hashlib.sha256(whole.encode()).hexdigest())
+    return cache.entry(key(text))
+
+
+def key(text: str) -> str:
+    """Name all that the machine code of a loop's IR depends on, in 64 hexadecimal digits."""
+    whole = "\n".join([*_compiler(), *processor(), text + share.emit()])
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+@functools.cache
+def _compiler() -> tuple[str, ...]:
+    """Say what compiles: LLVM's version, for which platform, and its passes."""
+    llvm = _binding()
+    version = ".".join(str(part) for part in llvm.llvm_version_info)
+    return version, llvm.get_default_triple(), str(OPTIMISED), str(sorted(PIPELINE.items()))
 
 
 def assembly(text: str) -> str:
@@ -120,8 +134,8 @@ def _optimised(llvm: Any, target: Any, text: str) -> Any:
     module = llvm.parse_assembly(text)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=OPTIMISED[1])
-    # The text is already in vectors and unrolled as it should be.
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    for name, wanted in PIPELINE.items():
+        setattr(options, name, wanted)
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
     return module

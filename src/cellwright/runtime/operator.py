@@ -13,9 +13,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cellwright.runtime import passes
-from cellwright.runtime.compiled import layout
+from cellwright.runtime.compiled import (
+    TRANSFORMS,
+    copied,
+    layout,
+    recorded,
+    refused,
+    resolved,
+    say_once,
+    unfit,
+    unserved,
+    wants_code,
+)
 from cellwright.runtime.passes import Call, Gradients, Kept
 from cellwright.runtime.plan import Plan, plan_of
 
@@ -45,38 +57,58 @@ sequence_vjp = torch.ops.cellwright.sequence_vjp.default
 
 def _sequence(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
     """Return outputs and final states."""
-    call = Call(*given)
-    outputs, final = passes.forward(plan_of(key), backend, call)
-    given = (*call.inputs, *call.states, *call.params, *call.starts)
-    return passes.unaliased([*outputs, *final], given)
+    outputs, final = passes.forward(*_checked("sequence", key, backend, Call(*given)))
+    return [*outputs, *final]
 
 
 def _training(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
     """Return outputs, final states and what is kept."""
-    outputs, final, kept = passes.training(plan_of(key), backend, chunk, Call(*given))
+    made, _, call = _checked("sequence_training", key, backend, Call(*given))
+    outputs, final, kept = passes.training(made, backend, chunk, call)
     return [*outputs, *final, *kept]
 
 
 def _vjp(key: str, backend: str, chunk: int, wanted: bool, *given: Any) -> list[Tensor]:
     """Return cotangents of the inputs, where they are wanted, states, parameters and starts."""
-    call = Call(*given[:6])
-    found = passes.adjoint(plan_of(key), backend, chunk, wanted, call, *given[6:])
+    more = [t for group in given[6:] for t in group]
+    made, _, call = _checked("sequence_vjp", key, backend, Call(*given[:6]), more)
+    found = passes.adjoint(made, backend, chunk, wanted, call, *given[6:])
     likes = [*(call.inputs if wanted else ()), *given[-1], *call.params, *call.starts]
     cts = [*(found.inputs if wanted else ()), *found.states, *found.params, *found.starts]
     grads = [
         torch.zeros_like(like) if ct is None else ct for ct, like in zip(cts, likes, strict=True)
     ]
-    rest = [t for group in (*given[:4], *given[6:]) for t in group]
-    return passes.unaliased(grads, rest)
+    return passes.unaliased(grads, [*call.given, *more])
+
+
+def _checked(
+    name: str, key: str, backend: str, call: Call, more: Sequence[Tensor] = ()
+) -> tuple[Plan, str, Call]:
+    """Check what machine code would read: no layer stands before an operator in a graph."""
+    made = plan_of(key)
+    like = call.inputs[0]
+    reason = unfit([*call.given, *more], call.masks) if wants_code(backend, like) else None
+    if reason is not None:
+        raise RuntimeError(f"cellwright::{name} cannot run {made.cell.__name__}: {reason}")
+    return made, backend, call
 
 
 def _differentiable(key: str, backend: str, chunk: int, *given: Any) -> list[Tensor]:
     """Run below autograd, with the adjoint as the gradient where one is wanted."""
     call = Call(*given)
+    if forward_ad._current_level >= 0 and any(_has_tangent(t) for t in call.given):
+        raise RuntimeError(
+            "cellwright::sequence has no forward-mode derivative; call the layer itself, not a "
+            "graph that torch.compile or torch.export made of it"
+        )
     if torch.is_grad_enabled() and _wanted(call):
         return list(_Sequence.apply(THROUGH_OPERATORS, plan_of(key), backend, chunk, *_flat(call)))
     with torch._C._AutoDispatchBelowAutograd():
         return sequence(key, backend, chunk, *given)
+
+
+def _has_tangent(t: Tensor) -> bool:
+    return forward_ad.unpack_dual(t).tangent is not None
 
 
 for _name, _run in (
@@ -178,14 +210,41 @@ class _Sequence(torch.autograd.Function):
         made, counts, saved = ctx.made, ctx.counts, ctx.saved_tensors
         given = sum(counts) + 2
         call = _call(counts, saved[:given])
-        if torch.is_grad_enabled():  # create_graph=True: the gradient must have one too
-            return *(None,) * 5, *_through_reference(made, call, cts), None, None
+        read, cts = saved[given:], tuple(resolved(ct) for ct in cts)
+        again = torch.is_grad_enabled()  # create_graph=True: the gradient must have one too
+        runs = None if again else _runs_back(ctx, [*call.given, *read, *cts], call.masks)
+        if runs is None:
+            return *(None,) * 5, *_through_reference(made, call, cts, again), None, None
         wanted = any(ctx.needs_input_grad[5 : 5 + counts[0]])
-        read = saved[given:]
         emitted = len(made.program.outputs)
         cotangents = cts[:emitted], cts[emitted:]
-        found = ctx.runs.adjoint(made, ctx.backend, ctx.chunk, wanted, call, read, *cotangents)
+        found = runs.adjoint(made, ctx.backend, ctx.chunk, wanted, call, read, *cotangents)
         return *(None,) * 5, *(ct for group in found for ct in group), None, None
+
+
+def _runs_back(ctx: Any, tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> Passes | None:
+    """Return how the adjoint runs on what was kept and the cotangents; None: it cannot.
+
+    They need not be what they were in the forward pass: the cotangents may be those of vmap, one
+    for each row of a Jacobian, a hook may have put others in the place of what was kept, and a
+    dispatch mode may be active that was not.
+    """
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    if not transformed:
+        if ctx.runs is THROUGH_OPERATORS or torch.compiler.is_compiling():
+            return THROUGH_OPERATORS
+        if ctx.backend == "reference":
+            return DIRECTLY
+    reason = refused(tensors, masks) if ctx.backend != "reference" else None
+    if reason is None and not transformed:
+        return DIRECTLY
+    if not transformed and recorded(tensors):
+        return THROUGH_OPERATORS
+    if ctx.backend == "llvm":
+        raise unserved(ctx.made, f"backward() with {reason or TRANSFORMS}")
+    if ctx.backend == "auto":
+        say_once(ctx.made.cell.__name__, f"backward() with {reason or TRANSFORMS}")
+    return None
 
 
 def _wanted(call: Call) -> bool:
@@ -212,17 +271,17 @@ def _cut(tensors: Any, sizes: Sequence[int]) -> list[Any]:
     return pieces
 
 
-def _through_reference(made: Plan, call: Call, cts: Tensors) -> list[Tensor | None]:
-    """Differentiate the reference's own operations, so that the result can be again."""
+@torch.enable_grad()
+def _through_reference(made: Plan, call: Call, cts: Tensors, again: bool) -> list[Tensor | None]:
+    """Differentiate the reference's own operations; `again` so that the result can be too."""
     # Views, since one argument may depend on another or be it: each counts for its own place.
-    given = [t.view_as(t) for group in call[:4] for t in group]
-    masks = [mask for mask in call[4:] if mask is not None]
+    given = [t.view_as(t) for t in call.given]
     loop = made.loops[call.reset is not None, call.valid is not None]
-    outputs, final = loop(*given, *masks)
+    outputs, final = loop(*given, *call.masks)
     wanted = [t for t in given if t.requires_grad]
     pairs = [(y, ct) for y, ct in zip((*outputs, *final), cts, strict=True) if y.requires_grad]
     ys, kept = [y for y, _ in pairs], [ct for _, ct in pairs]
-    grads = iter(torch.autograd.grad(ys, wanted, kept, create_graph=True, allow_unused=True))
+    grads = iter(torch.autograd.grad(ys, wanted, kept, create_graph=again, allow_unused=True))
     return [next(grads) if t.requires_grad else None for t in given]
 
 
@@ -237,6 +296,17 @@ def run_eagerly(made: Plan, backend: str, chunk: int, call: Call) -> tuple[Tenso
     results = _Sequence.apply(DIRECTLY, made, backend, chunk, *_flat(call))
     emitted = len(made.program.outputs)
     return results[:emitted], results[emitted:]
+
+
+def run_reference(made: Plan, call: Call) -> tuple[Tensors, Tensors]:
+    """Run a plan as torch operations, which torch differentiates, transforms and traces."""
+    loop = made.loops[call.reset is not None, call.valid is not None]
+    outputs, final = loop(*call.given, *call.masks)
+    flags = copied(made.key)
+    if True not in flags:
+        return outputs, final
+    fresh = [y.clone() if flag else y for y, flag in zip((*outputs, *final), flags, strict=True)]
+    return tuple(fresh[: len(outputs)]), tuple(fresh[len(outputs) :])
 
 
 def run_traced(made: Plan, backend: str, chunk: int, call: Call) -> tuple[Tensors, Tensors]:

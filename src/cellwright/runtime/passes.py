@@ -6,7 +6,7 @@ makes what it needs anew, chunk by chunk from the last to the first.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,6 +31,24 @@ class Call(NamedTuple):
     starts: Sequence[Tensor] = ()
     reset: Tensor | None = None
     valid: Tensor | None = None
+
+    @property
+    def given(self) -> list[Tensor]:
+        """All tensors but the masks."""
+        return [*self.inputs, *self.states, *self.params, *self.starts]
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """The masks that there are."""
+        if self.reset is None and self.valid is None:
+            return []
+        return [mask for mask in (self.reset, self.valid) if mask is not None]
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Call":
+        """Return the call with every tensor changed."""
+        inputs, states, params, starts = ([change(t) for t in group] for group in self[:4])
+        reset, valid = (None if mask is None else change(mask) for mask in (self.reset, self.valid))
+        return Call(inputs, states, params, starts, reset, valid)
 
     def chunk(self, k: int, length: int, states: Sequence[Tensor]) -> "Call":
         """Return the call for the k-th chunk of so many steps, which begins from given states."""
@@ -60,13 +78,22 @@ Kept = tuple[list[Tensor], list[Tensor], list[Tensor]]
 def chunk_length(recompute: bool | int, steps: int) -> int:
     """Return how many steps lie between two states that are kept; 0 keeps everything."""
     if recompute is True:
-        return CHUNK_OF_ANY if torch.compiler.is_compiling() else math.isqrt(steps - 1) + 1
+        known = type(steps) is int and not torch.compiler.is_compiling()
+        return math.isqrt(steps - 1) + 1 if known else CHUNK_OF_ANY
     return int(recompute)
 
 
 def forward(made: Plan, backend: str, call: Call) -> tuple[list[Tensor], list[Tensor]]:
-    """Run without keeping anything; returns outputs and final states."""
-    return serving(made, backend, call.inputs[0]).inference(*call)
+    """Run without keeping anything; returns outputs and final states.
+
+    Nothing shares memory with another or an argument, though a cell may hand its input on.
+    """
+    found = serving(made, backend, call.inputs[0])
+    outputs, final = found.inference(*call)
+    if found.own_memory:
+        return outputs, final
+    alone = unaliased([*outputs, *final], call.given)
+    return alone[: len(outputs)], alone[len(outputs) :]
 
 
 def training(made: Plan, backend: str, chunk: int, call: Call) -> Kept:
@@ -79,8 +106,7 @@ def training(made: Plan, backend: str, chunk: int, call: Call) -> Kept:
     outputs, final, kept = _chunked(found, chunk, call) if chunk else _whole(found, call)
     if found.own_memory:
         return outputs, final, kept
-    given = [*call.inputs, *call.states, *call.params, *call.starts]
-    alone = unaliased([*outputs, *final, *kept], given)
+    alone = unaliased([*outputs, *final, *kept], call.given)
     rest = len(outputs) + len(final)
     return alone[: len(outputs)], alone[len(outputs) : rest], alone[rest:]
 
@@ -178,11 +204,11 @@ def _added(total: Sequence[Tensor | None], more: Sequence[Tensor | None]) -> lis
 
 def unaliased(made: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
     """Copy what shares memory with an argument or an earlier result: an op may return neither."""
-    seen = {t.untyped_storage().data_ptr() for t in given if t.numel()}
+    seen = {t.untyped_storage()._cdata for t in given if t.numel()}
     result = []
     for t in made:
-        place = t.untyped_storage().data_ptr()
+        place = t.untyped_storage()._cdata
         fresh = t.contiguous() if not t.numel() or place not in seen else t.clone()
-        seen.add(fresh.untyped_storage().data_ptr())
+        seen.add(fresh.untyped_storage()._cdata)
         result.append(fresh)
     return result

@@ -1,24 +1,26 @@
 """Steps: a few steps of a few rows, in one call that reads the weights as they lie."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from cellwright.compiler import Low, Program
-from cellwright.compiler.hoist import unhoist
 from cellwright.compiler.program import PRODUCTS
-from cellwright.runtime import native, threads
-from cellwright.runtime.loops import DTYPES, OWN, empty, numbers_of_a_row
+from cellwright.runtime import loops, native, threads
+from cellwright.runtime.listing import machine, step
+from cellwright.runtime.loops import OWN, numbers_of_a_row
 from cellwright.runtime.parameters import Once
-from cellwright.targets.llvm.loop import emit
 
 # Packed weights are read faster, but packing reads and writes them once more: up to so many rows
 # in all, and so many at a time, it does not pay.
 FEW = 16
 ROWS = 4
-# Below this many multiply-adds a second thread costs more than it saves: the weights are read once.
-WORTH_A_THREAD = 1 << 19
+# Below this many multiply-adds a second thread costs more than it saves. That is less than a loop
+# over packed weights needs (`loops.WORTH_A_THREAD`): the weights come from memory here.
+WORTH_SHARING_UNITS = 1 << 19
 
 
 def takes(program: Program) -> bool:
@@ -29,13 +31,27 @@ def takes(program: Program) -> bool:
     return forward and emits and all(i.op is not Low.PRODUCT_T for i in program.instrs)
 
 
+@dataclass(frozen=True)
+class Few:
+    """What calls of so many steps and rows have in common.
+
+    `shapes` are those of the final states and of what is emitted; `numbers` what the loop is told
+    of sizes and strides; `sizes` what its own memory takes, times the threads that divide units.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    numbers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    rows: tuple[int, int]
+    shared: bool
+
+
 class FastStep:
     """A program's compiled loop with the input's product inside, for calls of few rows."""
 
     def __init__(self, program: Program, dtype: torch.dtype) -> None:
-        self.program = unhoist(program)
-        machine = native.machine(DTYPES[dtype])
-        self.kernel = emit(self.program, machine, direct=True)
+        self.kernel = step(program, dtype)
+        self.program = self.kernel.program
         self.code = native.compiled(self.kernel.text)
         self.width = self.program.widths()
         products = [i for i in self.program.body if i.op in PRODUCTS]
@@ -45,14 +61,12 @@ class FastStep:
         self.once = Once(self.program, [*read, *(p.weight for p in self.kernel.packings)])
         self.ends = [c.width for c in self.program.states]
         self.outs = {name: self.width[name] for kind, name in pointers if kind == "out"}
-        self.outputs = [list(self.outs).index(v) for _, v in self.program.outputs]
-        self.own = [
-            numbers_of_a_row(kind, self.width[name], machine)
-            for kind, name in pointers
-            if kind in OWN
-        ]
-        self.order = self._order()
-        self._numbers: dict[tuple[int, int], list[int]] = {}
+        # Final states come first in what a call allocates.
+        places = {name: k for k, name in enumerate(self.outs, len(self.ends))}
+        self.outputs = [places[v] for _, v in self.program.outputs]
+        self.own = numbers_of_a_row(self.kernel, machine(dtype).lanes)
+        self.in_order = itemgetter(*self._order())
+        self._few: dict[tuple[int, int], Few] = {}
 
     def _order(self) -> list[int]:
         """Say which address of a call each pointer takes; the last of them is null."""
@@ -88,40 +102,44 @@ class FastStep:
     def __call__(
         self, inputs: Sequence[Tensor], states: Sequence[Tensor], params: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the outputs and the final states."""
-        like = inputs[0]
-        steps, batch = like.shape[:2]
-        units = 1
-        if steps * batch * self.work >= WORTH_A_THREAD and threads.can_share_units():
-            units = torch.get_num_threads()
-        ends = [empty(like, batch, width) for width in self.ends]
-        outs = [empty(like, steps, batch, width) for width in self.outs.values()]
-        given = [*inputs, *states, *params, *self.once(params, like)]
-        given = [t if t.is_contiguous() else t.contiguous() for t in given]
-        addresses = [t.data_ptr() for t in (*given, *ends, *outs)]
-        kept = empty(like, batch * units * sum(self.own))
-        at, size = kept.data_ptr(), batch * units * kept.element_size()
-        for numbers in self.own:
-            addresses.append(at)
-            at += numbers * size
-        addresses.append(0)
-        pointers = [addresses[k] for k in self.order]
-        if units > 1:
-            threads.share_units(self.code, pointers, self.numbers(steps, batch), batch, units)
-        else:
-            threads.share(self.code, pointers, self.numbers(steps, batch), (0, batch), batch)
-        return [outs[k] for k in self.outputs], ends
+        """Return the outputs and the final states.
 
-    def numbers(self, steps: int, batch: int) -> list[int]:
-        """Return the sizes and strides of a call, whose inputs are dense."""
-        found = self._numbers.get((steps, batch))
-        if found is None:
-            sizes = {"steps": steps, "batch": batch}
-            found = [
-                sizes[name]
-                if kind == "size"
-                else self.width[name] * (batch if kind == "step" else 1)
+        Of a step of a microsecond's arithmetic, this is what takes the time: it does little.
+        """
+        like = inputs[0]
+        steps, batch, _ = like.shape
+        few = self._few.get((steps, batch)) or self._prepared(steps, batch)
+        units = torch.get_num_threads() if few.shared and threads.can_share_units() else 1
+        given = [*inputs, *states, *params, *self.once(params, like)]
+        if not all(map(Tensor.is_contiguous, given)):
+            given = [t.contiguous() for t in given]
+        new = like.new_empty
+        made = [new(*shape) for shape in few.shapes]  # a tuple would take longer to read
+        sizes = few.sizes if units == 1 else [size * units for size in few.sizes]
+        kept, own = loops.areas(like, sizes)
+        pointers = self.in_order([*map(Tensor.data_ptr, (*given, *made)), *own, 0])
+        if units == 1:
+            threads.share(self.code, pointers, few.numbers, few.rows, batch)
+        else:
+            threads.share_units(self.code, pointers, few.numbers, batch, units)
+        del kept
+        return [made[k] for k in self.outputs], made[: len(self.ends)]
+
+    def _prepared(self, steps: int, batch: int) -> Few:
+        """Work out what calls of a size, whose inputs are dense, have in common."""
+        sizes = {"steps": steps, "batch": batch}
+        apart = {"step": batch, "row": 1}
+        few = self._few[steps, batch] = Few(
+            shapes=(
+                *((batch, width) for width in self.ends),
+                *((steps, batch, width) for width in self.outs.values()),
+            ),
+            numbers=tuple(
+                sizes[name] if kind == "size" else self.width[name] * apart[kind]
                 for kind, name in self.kernel.numbers
-            ]
-            self._numbers[steps, batch] = found
-        return found
+            ),
+            sizes=tuple(batch * numbers for numbers in self.own),
+            rows=(0, batch),
+            shared=steps * batch * self.work >= WORTH_SHARING_UNITS,
+        )
+        return few

@@ -3,7 +3,8 @@
 Torch's operations run on the threads of an OpenMP library, which wait for more work by spinning.
 Threads of our own would have to share the processor with them, so the loop goes to the same team.
 Where that library cannot be found, and in a forked process, whose team its parent kept, the loop
-goes to a pool of Python threads; ctypes lets go of the interpreter while it runs.
+goes to a pool of Python threads; ctypes lets go of the interpreter while it runs. For a team that
+stayed behind it would wait without end.
 """
 
 import ctypes
@@ -20,7 +21,24 @@ import torch
 from cellwright.runtime.native import Code
 from cellwright.targets.llvm.share import GATE, YIELD
 
-FIRST_PROCESS = os.getpid()
+FORKED = 0x40  # Linux's PF_FORKNOEXEC: forked, and no program has been started since
+
+
+def _was_forked() -> bool:
+    """Say whether this process is a fork of another one's program; False without a /proc.
+
+    A torch that the parent imported cannot be told from one of our own, so neither is its team.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        return bool(int(fields[6]) & FORKED)
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+# The process whose team the loop may go to: the one that imports this, unless torch may have been
+# imported, and its threads started, before that was forked.
+TEAM_OF = None if _was_forked() else os.getpid()
 
 
 def divided(rows: int, threads: int) -> list[int]:
@@ -42,7 +60,7 @@ def share(
     if parts == 1:
         code.share(place)
         return
-    team = _team() if os.getpid() == FIRST_PROCESS else None
+    team = _team() if os.getpid() == TEAM_OF else None
     if team is not None:
         team.parallel(code.share_address, place, parts, 0)
         return
@@ -93,12 +111,22 @@ def _block(
 
 def can_share_units() -> bool:
     """Say whether threads may wait for each other: a pool might not run all of them at once."""
-    return os.getpid() == FIRST_PROCESS and _team() is not None
+    return os.getpid() == TEAM_OF and _team() is not None
 
 
 def describe() -> str:
-    """Say which threads run a loop."""
-    return "torch's OpenMP threads" if _team() is not None else "a pool of Python threads"
+    """Say which threads run a loop in this process."""
+    return "torch's OpenMP threads" if can_share_units() else "a pool of Python threads"
+
+
+def dividing() -> str:
+    """Say what the threads of this process divide among them, and why not more."""
+    if can_share_units():
+        return "they divide the rows of a batch, or the units where the rows are few"
+    why = "no OpenMP library of torch's was found"
+    if os.getpid() != TEAM_OF:
+        why = "this process was forked, and torch's OpenMP threads stayed in its parent"
+    return f"they divide the rows of a batch, and never the units: {why}"
 
 
 @dataclass(frozen=True)

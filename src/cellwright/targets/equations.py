@@ -6,211 +6,188 @@ c[t] = f ⊙ c[t-1] + i ⊙ g
 
 import inspect
 import textwrap
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from cellwright.language.cell import Cell
-from cellwright.language.errors import CellError
-from cellwright.language.graph import Graph, Node
+from cellwright.language.graph import Graph
 from cellwright.language.ops import Op
+from cellwright.targets.formulas import (
+    ATOM,
+    CHOICE,
+    PRODUCT,
+    SUM,
+    UNARY,
+    Entry,
+    Line,
+    Name,
+    Notation,
+    Place,
+    When,
+    Written,
+    applied,
+    compared,
+    constant,
+    counters,
+    digits,
+    infix,
+    joined,
+    lines,
+    negated,
+    sides,
+    times,
+)
 
-LONGEST = 10_000  # characters of a right-hand side that a person could still want to see
-# How tightly a text binds; an operand that binds more loosely than it must gets parentheses.
-CHOICE, COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(6)
-
-
-@dataclass(frozen=True)
-class Text:
-    """An expression as text, and how tightly it binds."""
-
-    text: str
-    binds: int = ATOM
-
-    def at_least(self, binds: int) -> str:
-        """The text, in parentheses if it binds more loosely than `binds`."""
-        return self.text if self.binds >= binds else f"({self.text})"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A node with the texts of its arguments, and the letters that name a matrix's operand."""
-
-    node: Node
-    args: tuple[Text, ...]
-    operand: str = ""
-    mark: str = ""  # ' for a second set of weights of the same name
-
-    @property
-    def weight(self) -> str:
-        """Equation, operand and mark: what tells a matrix from the others."""
-        return f"{self.owner}{self.operand}{self.mark}"
-
-    @property
-    def owner(self) -> str:
-        """The equation that the node's weights belong to."""
-        return _plain(self.node.owner or "")
+WIDTH = 78  # of a paragraph, in characters
 
 
-def _infix(sign: str, binds: int, right: int) -> Callable[[Place], Text]:
-    """`a sign b`; `right` is how tightly the right operand must bind."""
-
-    def write(at: Place) -> Text:
-        a, b = at.args
-        return Text(f"{a.at_least(binds)} {sign} {b.at_least(right)}", binds)
-
-    return write
+def _label(at: Place) -> str:
+    return joined(at.label).join(at.label) + "'" * at.mark
 
 
-def _applied(name: str) -> Callable[[Place], Text]:
-    """`name(a, b)`."""
-    return lambda at: Text(f"{name}({', '.join(a.text for a in at.args)})")
-
-
-KINDS = (("upper", "upper_blocks"), ("blocks", "blocks"))  # how a matrix of blocks is marked
-
-
-def _linear(at: Place) -> Text:
+def _linear(at: Place) -> Written:
     if at.node.attr("fit"):
-        return Text(f"fit({at.args[0].text})")
-    name = f"{at.node.attr('tag')}{at.mark}" if at.node.attr("tag") else at.weight
-    kinds = [kind for kind, key in KINDS if at.node.attr(key)]
-    matrix = f"{kinds[0]}(W_{name})" if kinds else f"W_{name}"
-    return Text(f"{matrix} {at.args[0].at_least(UNARY)}", PRODUCT)
+        return Written(f"fit({at.args[0].text})")
+    kind = at.kind()
+    suffix = f"^{kind[0]}" if kind else ""
+    return Written(f"W_{_label(at)}{suffix} {at.arg(0, UNARY)}", PRODUCT)
 
 
-def _diagonal(at: Place) -> Text:
-    return Text(f"p_{at.weight} ⊙ {at.args[0].at_least(UNARY)}", PRODUCT)
+def _number(value: float) -> str:
+    mantissa, power = digits(value)
+    return mantissa if power is None else f"{mantissa}e{power}"
 
 
-def _constant(at: Place) -> Text:
-    return Text(f"{at.node.attr('value'):g}")
-
-
-def _modules(at: Place) -> Text:
+def _modules(at: Place) -> Written:
     values = at.node.attr("values")
     assert isinstance(values, tuple)
-    return Text(f"({', '.join(f'{v:g}' for v in values)}), one for each block of units")
+    return Written(f"({', '.join(map(_number, values))}), one for each block of units", CHOICE)
 
 
-def _part(at: Place) -> Text:
+def _part(at: Place) -> Written:
     index, of = at.node.attr("index"), at.node.attr("of")
     assert isinstance(index, int)
-    return Text(f"part {index + 1} of {of} of {at.args[0].at_least(ATOM)}", CHOICE)
+    return Written(f"part {index + 1} of {of} of {at.arg(0, ATOM)}", CHOICE)
 
 
-def _where(at: Place) -> Text:
-    condition, a, b = at.args
-    return Text(f"{a.at_least(SUM)} if {condition.text} else {b.at_least(SUM)}", CHOICE)
+def _where(at: Place) -> Written:
+    condition, a, b = at.args[0].text, at.arg(1, SUM, leads=True), at.arg(2, SUM, leads=True)
+    return Written(f"{a} if {condition} else {b}", CHOICE)
 
 
-TEXT: dict[Op, Callable[[Place], Text]] = {
-    Op.INPUT: lambda at: Text(at.node.name or ""),
-    Op.STATE: lambda at: Text(f"{at.node.name}[t-1]"),
-    Op.CONSTANT: _constant,
+def _named(name: Name) -> str:
+    steps = {When.BEFORE: "[t-1]", When.NOW: "[t]", When.FIXED: ""}
+    return f"{name.stem}{steps[name.when]}" if name.state else name.stem
+
+
+def _stacked(texts: Sequence[str]) -> str:
+    return f"[{'; '.join(texts)}]"
+
+
+def _leaf(at: Place) -> Written:
+    assert at.name is not None
+    return Written(_named(at.name))
+
+
+TEXT: dict[Op, Entry] = {
+    Op.INPUT: _leaf,
+    Op.STATE: _leaf,
+    Op.CONSTANT: constant(_number),
     Op.MODULES: _modules,
     Op.LINEAR: _linear,
-    Op.DIAGONAL: _diagonal,
-    Op.BIAS: lambda at: Text(f"b_{at.owner}{at.mark}"),
-    Op.LAYER_NORM: _applied("layer_norm"),
+    Op.DIAGONAL: lambda at: Written(f"p_{_label(at)} ⊙ {at.arg(0, UNARY)}", PRODUCT),
+    Op.BIAS: lambda at: Written(f"b_{_label(at)}"),
+    Op.LAYER_NORM: applied("LN("),
     Op.PART: _part,
-    Op.CONCAT: _applied("concat"),
-    Op.ADD: _infix("+", SUM, SUM),
-    Op.SUB: _infix("-", SUM, PRODUCT),
-    Op.MUL: _infix("⊙", PRODUCT, PRODUCT),
-    Op.DIV: _infix("/", PRODUCT, UNARY),
-    Op.NEG: lambda at: Text(f"-{at.args[0].at_least(PRODUCT)}", UNARY),
-    Op.ABS: lambda at: Text(f"|{at.args[0].text}|"),
-    Op.SIGMOID: _applied("σ"),
-    Op.TANH: _applied("tanh"),
-    Op.RELU: _applied("relu"),
-    Op.EXP: _applied("exp"),
-    Op.LOG: _applied("log"),
-    Op.MAXIMUM: _applied("max"),
-    Op.MINIMUM: _applied("min"),
-    Op.LESS: _infix("<", COMPARISON, SUM),
-    Op.LESS_EQUAL: _infix("≤", COMPARISON, SUM),
+    Op.CONCAT: applied("[", "; ", "]"),
+    Op.ADD: infix(" + ", SUM, SUM),
+    Op.SUB: infix(" - ", SUM, PRODUCT),
+    Op.MUL: times(" ⊙ ", " "),
+    Op.DIV: infix(" / ", PRODUCT, UNARY),
+    Op.NEG: negated("-"),
+    Op.ABS: applied("|", after="|"),
+    Op.SIGMOID: applied("σ("),
+    Op.TANH: applied("tanh("),
+    Op.RELU: applied("relu("),
+    Op.EXP: applied("exp("),
+    Op.LOG: applied("log("),
+    Op.MAXIMUM: applied("max("),
+    Op.MINIMUM: applied("min("),
+    Op.LESS: compared(" < ", " > "),
+    Op.LESS_EQUAL: compared(" ≤ ", " ≥ "),
     Op.WHERE: _where,
 }
+PLAIN = Notation(TEXT, _named, lambda text: f"({text})", _stacked)
+
+
+def rows(graph: Graph) -> list[Line]:
+    """Return the cell's equations, each as its two sides."""
+    return lines(graph, PLAIN)
 
 
 def equations(cell: type[Cell]) -> str:
     """The cell's name and description, its equations, and what the letters mean."""
     graph = cell.graph
-    lines = [f"{graph.cell}"]
-    if cell.__doc__:
-        lines += textwrap.wrap(" ".join(inspect.cleandoc(cell.__doc__).split()), 78)
-    lines.append("")
-    written = _written(graph)
-    rows = [
-        (_at_t(node.name), text)
-        for node, text in zip(graph.nodes, written, strict=True)
-        if node.name and node.op not in (Op.INPUT, Op.STATE)
-    ]
-    named = {state.name: graph.nodes[state.next].name for state in graph.states}
-    rows += [(f"{s}[t]", _at_t(n)) for s, n in named.items() if n and n != f"{s}.next"]
-    width = max(len(name) for name, _ in rows)
-    lines += [f"  {name:>{width}} = {text}" for name, text in rows]
-    lines += ["", *textwrap.wrap(_legend(graph, written), 78)]
-    return "\n".join(lines)
+    page = [graph.cell]
+    for paragraph in inspect.cleandoc(cell.__doc__ or "").split("\n\n"):
+        page += textwrap.wrap(" ".join(paragraph.split()), WIDTH)
+    found = rows(graph)
+    width = max(len(row.left) for row in found)
+    page += ["", *(f"  {row.left:>{width}} = {row.right}" for row in found)]
+    page += ["", *textwrap.wrap(" ".join(legend(graph)), WIDTH)]
+    return "\n".join(page)
 
 
-def _written(graph: Graph) -> list[str]:
-    """The right-hand side of every node; a named value is written out once, then by its name."""
-    sides: list[str] = []
-    used: list[Text] = []
-    letters: list[str] = []  # of what an operand is made: names a matrix after it
-    seen: Counter[tuple[object, ...]] = Counter()
-    for node in graph.nodes:
-        operand = "".join(dict.fromkeys(letters[k] for k in node.args))
-        mark = "'" * seen[node.op, node.owner, operand]
-        seen[node.op, node.owner, operand] += 1
-        text = TEXT[node.op](Place(node, tuple(used[k] for k in node.args), operand, mark))
-        if len(text.text) > LONGEST:
-            raise CellError(
-                f"{graph.cell}: an equation too long to write out; name some parts of it"
-            )
-        sides.append(text.text)
-        leaf = node.op in (Op.INPUT, Op.STATE)
-        named = node.name is not None and not leaf
-        used.append(Text(_at_t(node.name or "")) if named else text)
-        letters.append(_plain(node.name) if node.name else operand)
-    return sides
+SIGNS = {
+    Op.LINEAR: "W: matrix",
+    Op.BIAS: "b: bias",
+    Op.DIAGONAL: "p: peephole, a vector",
+    Op.SIGMOID: "σ: logistic sigmoid",
+    Op.MUL: "⊙: element by element",
+    Op.LAYER_NORM: "LN: layer normalisation, each with a gain and a shift of its own",
+}
 
 
-def _at_t(name: str) -> str:
-    """`c.next` is the state after the step: c[t]."""
+def legend(graph: Graph) -> list[str]:
+    """Return what the signs in these equations mean, and no others, sentence by sentence."""
+    masks = [n for n in (graph.nodes[k] for k in graph.inputs) if n.attr("rate") is not None]
+    drawn = [n.name for n in masks]
+    inputs = ", ".join(name for name in graph.input_names if name not in drawn)
+    states = ", ".join(graph.state_names)
+    outputs = ", ".join(_after(graph, k) for k in graph.outputs)
+    found = {node.op for node in graph.nodes}
+    made = [f"{inputs}: input at step t.", f"{states}: carried from step to step."]
+    made.append(f"The layer's output is {outputs}.")
+    signs = [text for op, text in SIGNS.items() if op in found]
+    made += [f"{'; '.join(signs)}."] if signs else []
+    return made + notes(graph)
+
+
+def _after(graph: Graph, index: int) -> str:
+    name = graph.nodes[index].name or ""
     return f"{name.removesuffix('.next')}[t]" if name.endswith(".next") else name
 
 
-def _plain(name: str) -> str:
-    return name.removesuffix(".next")
-
-
-def _legend(graph: Graph, written: Sequence[str]) -> str:
-    """What the signs in these equations mean, and no others; how weights start if not drawn."""
-    found = {node.op for node in graph.nodes}
-    inputs, states = ", ".join(graph.input_names), ", ".join(graph.state_names)
-    parts = [f"{inputs}: input at step t. {states}: carried from step to step"]
-    outputs = ", ".join(map(_at_t, graph.output_names))
-    parts.append(f"The layer's output is {outputs}")
-    signs = {
-        Op.LINEAR: "W: matrix",
-        Op.BIAS: "b: bias",
-        Op.DIAGONAL: "p: peephole, a vector",
-        Op.SIGMOID: "σ: logistic sigmoid",
-        Op.MUL: "⊙: element by element",
-    }
-    parts.append("; ".join(text for op, text in signs.items() if op in found))
-    if any(node.attr("upper_blocks") for node in graph.nodes):
-        parts.append("upper(W): the blocks below the diagonal are 0")
-    if any(node.attr("blocks") for node in graph.nodes):
-        parts.append("blocks(W): the blocks off the diagonal are 0")
+def notes(graph: Graph) -> list[str]:
+    """Return what the equations alone do not say: blocks, starts, counters, masks."""
+    made = []
+    for key, kind, which in (
+        ("upper_blocks", "tri", "below"),
+        ("blocks", "diag", "off"),
+    ):
+        counts = sorted({n for node in graph.nodes if isinstance(n := node.attr(key), int) and n})
+        if counts:
+            several = " or ".join(f"{n} x {n}" for n in counts)
+            made.append(f"W^{kind}: {several} blocks, those {which} the diagonal are 0.")
     if any(node.attr("fit") for node in graph.nodes):
-        parts.append("fit(v): v itself where the widths agree, else W v")
-    for node, text in zip(graph.nodes, written, strict=True):
-        start = node.attr("start")
+        made.append("fit(v): v itself where the widths agree, else W v.")
+    for node, text in zip(graph.nodes, sides(graph, PLAIN), strict=True):
+        start, rate = node.attr("start"), node.attr("rate")
         if start is not None:
-            value = f"{start:g}" if isinstance(start, float) else f"the {start}"
-            parts.append(f"{text.split()[0]} starts as {value}")
-    return ". ".join(parts) + "."
+            value = _number(start) if isinstance(start, float) else f"the {start}"
+            made.append(f"{text.split()[0]} starts as {value}.")
+        if isinstance(rate, float):
+            per = "a sequence" if node.attr("per") == "sequence" else "every step"
+            made.append(f"{text}: a random mask, 0 with probability {rate:g}, for {per}.")
+    for state, bound in counters(graph):
+        made.append(f"From a start of 0, {state}[t-1] = (t - 1) mod {bound}, t counted from 1.")
+    return made

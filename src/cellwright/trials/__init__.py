@@ -1,0 +1,1 @@
+"""Floor 7: cells compared on tasks that are not texts."""

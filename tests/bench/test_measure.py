@@ -8,7 +8,7 @@ import torch
 from cellwright.bench.measure import LEAST, MOST, Pace, Stop, Stopped, Timing, interleaved
 from cellwright.bench.peak import UNROLL, Peak
 from cellwright.runtime import native
-from cellwright.runtime.fast import DTYPES
+from cellwright.runtime.listing import DTYPES
 
 
 def test_runs_take_turns_and_change_places():

@@ -223,8 +223,8 @@ def test_every_transform_of_every_cell_on_both_paths(cell: type[Cell], name: str
         sizes["proj_size"] = 5
     layer: Any = Recurrent(cell, I, H, dtype=torch.float64, **sizes)
     ports = layer._plans[0].program.inputs
-    given = tuple(torch.randn(T, B, p.width, dtype=torch.float64) for p in ports)
-    given = given if len(given) > 1 else given[0]
+    given: Any = [torch.randn(T, B, p.width, dtype=torch.float64) for p in ports]
+    given = tuple(given) if len(given) > 1 else given[0]
     reset = torch.rand(T, B) < 0.3
     for masks in ({}, {"reset": reset}, {"lengths": [T, 0, 4]}):
         fast, fast_grads = run_both_ways(layer, given, "llvm", **masks)

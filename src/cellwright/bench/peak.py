@@ -6,7 +6,7 @@ import torch
 
 from cellwright.bench.measure import timed
 from cellwright.runtime import native, threads
-from cellwright.runtime.fast import DTYPES
+from cellwright.runtime.listing import DTYPES
 from cellwright.targets.llvm.ir import Function
 from cellwright.targets.llvm.micro import Machine
 from cellwright.targets.llvm.share import LOOP

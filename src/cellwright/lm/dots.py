@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _DOT, _MEAN, _MARK = "#0072B2", "#000000", "#D55E00"  # Okabe & Ito's, as in the other plots
 _ROW = 0.21  # height of a line in inches
 _FRAME = 1.5  # height of axis, caption and margins
-_NEAR = 2.5  # a dot further from the best than so many times the median's distance is at the edge
+_NEAR = 5.0  # a mean further from the best than so many times the median's distance is at the edge
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def plot_dots(
 def _draw(axes: "Axes", lines: Sequence[Line], marks: Sequence[Mark], axis: str) -> None:
     edge = _edge(lines, marks)
     for row, line in enumerate(lines):
-        near = [value for value in line.values if value <= edge]
-        axes.plot(near, [row] * len(near), "o", color=_DOT, markersize=3.5, alpha=0.75)
         if line.mean <= edge:
+            near = [value for value in line.values if value <= edge]
+            axes.plot(near, [row] * len(near), "o", color=_DOT, markersize=3.5, alpha=0.75)
             axes.plot([line.mean], [row], "|", color=_MEAN, markersize=9, markeredgewidth=1.6)
         else:
             axes.annotate(

@@ -89,8 +89,9 @@ def _caption(comparison: "Comparison") -> str:
     if comparison.budget is not None:
         worst = max(abs(row.difference) for row in rows) / comparison.budget
         size = f"{comparison.budget:,} parameters to {100 * worst:.1f} %"
+    epochs = "one epoch" if comparison.epochs == 1 else f"{comparison.epochs} epochs"
     return (
-        f"{files}: {size}, {comparison.epochs} epochs each, "
+        f"{files}: {size}, {epochs} each, "
         f"{max(row.tokens for row in rows):,} tokens in all; units in parentheses.\n"
-        "The best validation of each training. Lower is better."
+        "The best validation of each training; an arrow: the mean lies beyond. Lower is better."
     )

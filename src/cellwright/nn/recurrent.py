@@ -31,8 +31,8 @@ class Recurrent(nn.Module):
     different cells, `stacked(LSTM, GRU)`. Masks of a cell (`zoneout`, `recurrent_dropout`) are
     drawn in training mode, from torch's generator, and at their means in evaluation.
     Arguments up to `dtype` are torch.nn.LSTM's, in its order; `hidden_size` may be a list, one for
-    each layer. `proj_size` is for cells with a
-    width `proj`; `widths` gives sizes to a cell's other width symbols. `learn_start` makes the
+    each layer; the attribute is the last layer's, `hidden_sizes` holds them all. `proj_size` is for
+    cells with a width `proj`; `widths` gives sizes to a cell's other width symbols. `learn_start` makes the
     start state a parameter (`start_h_l0`, ...), used where no `hx` is given and after a reset.
     `split_bias` keeps torch's second bias. `backend` is the path that runs: `"llvm"` is machine
     code for this processor, which raises where that cannot run, `"reference"` torch operations,
@@ -92,7 +92,8 @@ class Recurrent(nn.Module):
         self.cell = cells[0]
         self.stack = stack
         self.input_size = input_size
-        self.hidden_size = hidden[0] if isinstance(hidden_size, int) else list(hidden)
+        self.hidden_size = hidden[-1]
+        self.hidden_sizes = hidden
         self.num_layers = len(stack)
         self.bias = bias
         self.batch_first = batch_first
@@ -192,7 +193,8 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         """List what differs from the defaults, as torch.nn's layers do."""
-        shown = [f"{self.input_size}, {self.hidden_size}"]
+        alike = len(set(self.hidden_sizes)) == 1
+        shown = [f"{self.input_size}, {self.hidden_size if alike else [*self.hidden_sizes]}"]
         if len({id(layer.cell) for layer in self._layers}) > 1 or self.stack.tied:
             shown.insert(0, repr(self.stack))
         elif not hasattr(self, "mode"):  # a drop-in's own name says which cell it is

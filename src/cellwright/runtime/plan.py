@@ -3,15 +3,16 @@
 import functools
 import json
 import linecache
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from cellwright.compiler import Adjoint, Program, lower, vjp
+from cellwright.compiler.build import build
 from cellwright.language.cell import Cell
 from cellwright.language.serial import cell_from_json, cell_to_json
-from cellwright.runtime.trail import with_trail
+from cellwright.runtime.trail import cut, with_names, with_own_states, with_trail
 from cellwright.targets import reference
 
 Run = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
@@ -21,8 +22,8 @@ Run = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 class Plan:
     """A cell at given sizes. `key` says all of it as text, so that a plan can be made again.
 
-    The first `emitted` outputs are the cell's own. `trail` says, in a plan that emits its states,
-    which output holds each state's sequence. `loops` holds the function over whole sequences,
+    The first `emitted` outputs are the cell's own. `trail` says, in a plan that emits named values
+    too, which output holds each of them. `loops` holds the function over whole sequences,
     as `targets.reference` describes it, by whether it takes `reset` and `valid`; they are there
     from the start, so that torch can trace a call of them.
     """
@@ -41,17 +42,29 @@ class Plan:
     def adjoint(self) -> Adjoint:
         return vjp(self.program)
 
+    def emitting(self, names: Sequence[str]) -> "Plan":
+        """Return the plan that also gives these of the cell's `named_values` at each step."""
+        return plan_of(json.dumps({**json.loads(self.key), "emit": list(names)}))
+
     def emitting_states(self) -> "Plan":
         """Return the plan that also gives every state after each step."""
-        return plan_of(json.dumps({**json.loads(self.key), "emit": "states"}))
+        return self.emitting(self.cell.graph.state_names)
 
     def narrow(self) -> Program:
         """Return the program with one operation a gate, as machine code wants it."""
         data = json.loads(self.key)
-        program = lower(self.cell.graph, data["sizes"], data["bias"], wide=False)
-        if data.get("emit") == "states":
-            return with_trail(program, self.cell.graph.state_names)[0]
-        return program
+        names = data.get("emit", ())
+        graph = with_names(self.cell.graph, names)
+        program = lower(graph, data["sizes"], data["bias"], wide=False)
+        return with_trail(program, self.cell.graph, names)[0]
+
+    def cut(self, names: Sequence[str]) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+        """Return one step in parts, between which other values take the place of the named ones.
+
+        They are called as `loops` are, without masks, and read and give what `trail.cut` says; the
+        last gives what the plan does, and the second thing returned is the `trail` in that.
+        """
+        return _cut(self.key, tuple(names))
 
     def source(self, doc: str = "") -> str:
         """Return the torch source that runs this plan."""
@@ -68,13 +81,28 @@ def plan(cell: type[Cell], sizes: Mapping[str, int], with_bias: bool = True) -> 
 def plan_of(key: str) -> Plan:
     """Return the plan that a key describes; it is compiled once in a process."""
     data = json.loads(key)
-    if data.pop("emit", None) == "states":
-        made = plan_of(json.dumps(data))
-        program, trail = with_trail(made.program, made.cell.graph.state_names)
-        return Plan(key, made.cell, program, made.emitted, _loops(program, made.cell), trail)
-    cell = cell_from_json(data["cell"])
-    program = lower(cell.graph, data["sizes"], data["bias"])
-    return Plan(key, cell, program, len(program.outputs), _loops(program, cell))
+    names = data.pop("emit", None)
+    if names is None:
+        cell = cell_from_json(data["cell"])
+        program = lower(cell.graph, data["sizes"], data["bias"])
+        return Plan(key, cell, program, len(program.outputs), _loops(program, cell))
+    made = plan_of(json.dumps(data))
+    graph, program = with_names(made.cell.graph, names), made.program
+    if graph is not made.cell.graph:
+        program = lower(graph, data["sizes"], data["bias"])
+    program, trail = with_trail(program, made.cell.graph, names)
+    return Plan(key, made.cell, program, made.emitted, _loops(program, made.cell), trail)
+
+
+@functools.lru_cache(maxsize=64)
+def _cut(key: str, names: tuple[str, ...]) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+    data, graph = json.loads(key), plan_of(key).cell.graph
+    emitted = data.get("emit", ())
+    program = build(with_names(graph, [*names, *emitted]), data["sizes"], data["bias"])
+    program = with_own_states(program, graph, names)
+    program, trail = with_trail(program, graph, emitted)
+    parts = cut(program, graph, names)
+    return tuple(text_of(part, "", False, False) for part in parts), trail
 
 
 def _loops(program: Program, cell: type[Cell]) -> dict[tuple[bool, bool], Run]:

@@ -90,7 +90,8 @@ def caption(comparison: "MusicComparison") -> str:
         f"{Path(comparison.music).name}: one layer (its units in parentheses), "
         f"{comparison.budget:,} parameters to {100 * worst:.1f} %, at most {recipe.epochs} epochs, "
         f"an end after {recipe.patience}\nwithout a better validation; the rate chosen for each "
-        "cell on validation. Dashed: published figures, under other conditions."
+        "cell on validation. An arrow: the mean lies beyond. Dashed: published,\nunder other "
+        "conditions."
     )
 
 

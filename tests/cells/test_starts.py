@@ -77,7 +77,7 @@ def test_the_equations_say_how_weights_start():
     text = " ".join(equations(Started).split())
     assert "W_gx starts as 0.5. W_gh starts as the identity" in text
     assert "b_f starts as 1" in text and "b_k starts as -2" in text
-    assert "kh) starts as the identity" in text
+    assert "W_kh^diag starts as the identity" in text
 
 
 def test_a_start_does_not_change_what_is_computed():

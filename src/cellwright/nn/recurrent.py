@@ -16,6 +16,9 @@ from cellwright.nn.masks import once_per_sequence
 from cellwright.nn.masks import shown as drawn_rates
 from cellwright.nn.running import How, Rows, Tensors, checked_recompute, kept_between
 from cellwright.nn.states import Start, States
+from cellwright.nn.trace_layer import Seen
+from cellwright.nn.trace_patch import said as said_of_patches
+from cellwright.nn.trace_run import Ran, Runs
 from cellwright.runtime import Plan, checked_backend
 from cellwright.runtime.describe import said
 
@@ -24,7 +27,7 @@ from cellwright.runtime.describe import said
 Results = tuple[Tensors, list[Tensors], list[Tensors]]
 
 
-class Recurrent(nn.Module):
+class Recurrent(Seen):
     """Layers of a recurrent cell; for an LSTM cell, what `torch.nn.LSTM` computes.
 
     cell: a `Cell` class, a name of the catalogue (`"peephole"`) or `"file.py:Class"`; or layers of
@@ -186,7 +189,8 @@ class Recurrent(nn.Module):
         ]
         weights = tuple(weight for group in self.all_weights for weight in group)
         text = said(self.cell.__name__, self.backend, places, weights)
-        return f"{text}\n{kept_between(self.recompute)}" if self.recompute else text
+        more = [kept_between(self.recompute)] if self.recompute else []
+        return "\n".join([text, *more, *said_of_patches(self._running)])
 
     def flatten_parameters(self) -> None:
         """Do nothing: parameters are packed already. Here for code written for torch.nn."""
@@ -236,23 +240,45 @@ class Recurrent(nn.Module):
         state after each step, [D * num_layers, B, T, width] with `batch_first`; a tuple of such
         over layers whose states differ.
         """
+        layers = self._running
+        ran = self._through(input, hx, lengths, reset, layers=layers, emit=return_states)
+        if not return_states:
+            return ran.output, ran.state
+        paths = self._states.paths(ran.trails, lambda s: self._time_back(s, ran.batched, 1))
+        return ran.output, ran.state, paths
+
+    def _through(
+        self,
+        input: Tensor | PackedSequence | Tensors,
+        hx: States | None,
+        lengths: Tensor | Sequence[int] | None,
+        reset: Tensor | None,
+        *,
+        layers: Sequence[Runs],
+        emit: bool,
+    ) -> Ran:
+        """Run these layers over what `forward` is given."""
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence has its own lengths; leave lengths out")
-            return self._forward_packed(input, hx, reset, return_states)
+            return self._through_packed(input, hx, reset, layers, emit)
         values, batched = self._time_first(input)
         steps, batch = values[0].shape[:2]
         ends = checks.lengths(lengths, steps, batch, values[0].device)
         rows = Rows(ends, self._resets(reset, batched, values[0], ends))
         start = self._start(hx, values[0], batched, reset is not None)
-        outputs, final, trail = self._run(values, start, rows, return_states)
+        outputs, final, trails = self._run(values, start, rows, layers, emit)
         made = _one_or_all(tuple([self._time_back(y, batched, 0) for y in outputs]))
-        state = self._states.joined(final, batched)
-        return self._result(made, state, trail, batched) if return_states else (made, state)
+        return Ran(made, self._states.joined(final, batched), trails, batched, ends)
 
-    def _forward_packed(
-        self, packed: PackedSequence, hx: States | None, reset: Tensor | None, return_states: bool
-    ) -> tuple:
+    def _through_packed(
+        self,
+        packed: PackedSequence,
+        hx: States | None,
+        reset: Tensor | None,
+        layers: Sequence[Runs],
+        emit: bool,
+    ) -> Ran:
         """Run over a packed batch: in its own, sorted order; states come and go in the caller's."""
         padded, counts = sequences.unpack(packed)
         checks.inputs(self, (padded,))
@@ -267,14 +293,14 @@ class Recurrent(nn.Module):
             first = [tuple(s.index_select(0, order) for s in at) for at in start.first]
             start = Start(first, start.fresh)
         rows = Rows(ends, given)
-        outputs, final, trail = self._run((padded,), start, rows, return_states, packed=True)
+        outputs, final, trails = self._run((padded,), start, rows, layers, emit, packed=True)
         made = tuple(sequences.repack(y, counts, packed) for y in outputs)
         if undo is not None:
             final = [tuple(s.index_select(0, undo) for s in at) for at in final]
-            trail = [tuple(s.index_select(1, undo) for s in at) for at in trail]
+            trails = [tuple(s.index_select(1, undo) for s in at) for at in trails]
+            ends = ends.index_select(0, undo)
         output = made[0] if len(made) == 1 else made
-        state = self._states.joined(final, True)
-        return self._result(output, state, trail, True) if return_states else (output, state)
+        return Ran(output, self._states.joined(final, True), trails, True, ends)
 
     def step(self, x: Tensor | Tensors, state: States | None = None) -> tuple:
         """Take one step, for streaming in constant memory.
@@ -322,10 +348,6 @@ class Recurrent(nn.Module):
             return y.squeeze(dim + 1)
         return y.transpose(dim, dim + 1) if self.batch_first else y
 
-    def _result(self, output: object, state: States, trail: list[Tensors], batched: bool) -> tuple:
-        paths = self._states.paths(trail, lambda s: self._time_back(s, batched, 1))
-        return output, state, paths
-
     def _resets(
         self, reset: Tensor | None, batched: bool, like: Tensor, ends: Tensor | None
     ) -> Tensor | None:
@@ -355,23 +377,27 @@ class Recurrent(nn.Module):
         return Start(fresh if first is None else first, fresh)
 
     def _run(
-        self, values: Tensors, start: Start, rows: Rows, return_states: bool, packed: bool = False
+        self,
+        values: Tensors,
+        start: Start,
+        rows: Rows,
+        layers: Sequence[Runs],
+        emit: bool,
+        packed: bool = False,
     ) -> Results:
         """Run all layers and directions over [T, B, ...] inputs."""
         finals: list[Tensors] = []
         trails: list[Tensors] = []
         how = How(self.backend, self.recompute)
         below: Tensors = ()
-        for k, layer in enumerate(self._layers):
+        for k, layer in enumerate(layers):
             if k and self.dropout and self.training:
                 below = tuple(self._drop(v, rows, packed) for v in below)
             read = layer.reads(values, below)
             both = []
             for reverse in range(len(layer.suffixes)):
                 at = start.at(len(finals))
-                outputs, final, trail = layer.run(
-                    self, read, at, rows, reverse, how, emit=return_states
-                )
+                outputs, final, trail = layer.run(self, read, at, rows, reverse, how, emit=emit)
                 both.append(outputs)
                 finals.append(final)
                 trails.append(trail)

@@ -37,7 +37,9 @@ def places(layers: Sequence[Layer]) -> dict[str, Place]:
         graph = layer.plan.cell.graph
         kept = named_values(graph)
         if layer.drawn is not None:  # what training draws for must be there in evaluation too
-            kept = {n: seen for n, seen in kept.items() if n in named_values(layer.drawn.cell.graph)}
+            kept = {
+                n: seen for n, seen in kept.items() if n in named_values(layer.drawn.cell.graph)
+            }
         for reverse in range(len(layer.suffixes)):
             made = (Place(k, bool(reverse), seen) for seen in kept.values())
             found |= {place.name: place for place in made}

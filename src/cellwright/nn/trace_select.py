@@ -1,6 +1,8 @@
 """Trace selections: which steps, rows and units somebody wants, by their labels."""
 
 from collections.abc import Sequence
+from operator import index
+from typing import SupportsIndex, TypeGuard
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ def picked(labels: Sequence[int], choice: Choice, what: str) -> tuple[int, ...]:
         return tuple(range(len(labels)))
     if isinstance(choice, slice):
         return _between(labels, choice, what)
-    wanted = [choice] if is_one(choice) else _listed(choice, what)
+    wanted = [index(choice)] if is_one(choice) else _listed(choice, what)
     at = {label: k for k, label in enumerate(labels)}
     found = []
     for k in wanted:
@@ -32,15 +34,15 @@ def picked(labels: Sequence[int], choice: Choice, what: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def is_one(choice: object) -> bool:
+def is_one(choice: object) -> TypeGuard[SupportsIndex]:
     """Tell whether a choice is of one label, whose dimension then goes."""
     return hasattr(choice, "__index__") and not isinstance(choice, bool | Tensor)
 
 
 def _listed(choice: object, what: str) -> list[int]:
-    if isinstance(choice, Tensor):
+    if hasattr(choice, "tolist"):  # a tensor or an array
         choice = choice.tolist()
-    made = list(choice) if isinstance(choice, Sequence | range) else None
+    made = list(choice) if isinstance(choice, Sequence) else None
     if made is None or isinstance(choice, str) or not all(is_one(k) for k in made):
         raise TraceError(f"{what}: expected a number, a list of numbers or a slice, got {choice!r}")
     if not made or len(set(made)) < len(made):
@@ -64,7 +66,7 @@ def _between(labels: Sequence[int], choice: slice, what: str) -> tuple[int, ...]
 
 
 def _edge(labels: Sequence[int], edge: int | None) -> int | None:
-    if edge is None or edge >= 0:
+    if edge is None or edge >= 0 or not labels:
         return edge
     return labels[max(edge, -len(labels))]
 

@@ -56,13 +56,17 @@ class Plan:
         names = data.get("emit", ())
         graph = with_names(self.cell.graph, names)
         program = lower(graph, data["sizes"], data["bias"], wide=False)
-        return with_trail(program, self.cell.graph, names)[0]
+        return with_trail(program, self.cell.graph, names, apart="apart" in data)[0]
 
-    def cut(self, names: Sequence[str]) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+    def apart(self) -> "Plan":
+        """Return the plan that emits each of its named values as an output of its own."""
+        return plan_of(json.dumps({**json.loads(self.key), "apart": True}))
+
+    def cut(self, names: Sequence[str]) -> tuple[Run, ...]:
         """Return one step in parts, between which other values take the place of the named ones.
 
         They are called as `loops` are, without masks, and read and give what `trail.cut` says; the
-        last gives what the plan does, and the second thing returned is the `trail` in that.
+        last gives what the plan does.
         """
         return _cut(self.key, tuple(names))
 
@@ -81,7 +85,7 @@ def plan(cell: type[Cell], sizes: Mapping[str, int], with_bias: bool = True) -> 
 def plan_of(key: str) -> Plan:
     """Return the plan that a key describes; it is compiled once in a process."""
     data = json.loads(key)
-    names = data.pop("emit", None)
+    names, apart = data.pop("emit", None), data.pop("apart", False)
     if names is None:
         cell = cell_from_json(data["cell"])
         program = lower(cell.graph, data["sizes"], data["bias"])
@@ -90,19 +94,18 @@ def plan_of(key: str) -> Plan:
     graph, program = with_names(made.cell.graph, names), made.program
     if graph is not made.cell.graph:
         program = lower(graph, data["sizes"], data["bias"])
-    program, trail = with_trail(program, made.cell.graph, names)
+    program, trail = with_trail(program, made.cell.graph, names, apart=apart)
     return Plan(key, made.cell, program, made.emitted, _loops(program, made.cell), trail)
 
 
 @functools.lru_cache(maxsize=64)
-def _cut(key: str, names: tuple[str, ...]) -> tuple[tuple[Run, ...], tuple[int, ...]]:
+def _cut(key: str, names: tuple[str, ...]) -> tuple[Run, ...]:
     data, graph = json.loads(key), plan_of(key).cell.graph
     emitted = data.get("emit", ())
     program = build(with_names(graph, [*names, *emitted]), data["sizes"], data["bias"])
     program = with_own_states(program, graph, names)
-    program, trail = with_trail(program, graph, emitted)
-    parts = cut(program, graph, names)
-    return tuple(text_of(part, "", False, False) for part in parts), trail
+    program, _ = with_trail(program, graph, emitted, apart="apart" in data)
+    return tuple(text_of(part, "", False, False) for part in cut(program, graph, names))
 
 
 def _loops(program: Program, cell: type[Cell]) -> dict[tuple[bool, bool], Run]:

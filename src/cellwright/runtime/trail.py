@@ -17,6 +17,7 @@ from cellwright.language.ops import COMPARISONS, LEAVES, Op
 # What bends a number: the function whose argument is an equation's preactivation.
 SQUASHING = frozenset({Op.SIGMOID, Op.TANH, Op.RELU, Op.EXP})
 ARITHMETIC = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.NEG})
+ZERO = (("value", 0.0),)
 PRE, PREV, NEXT = ".pre", ".prev", ".next"
 
 
@@ -102,7 +103,7 @@ def with_names(graph: Graph, wanted: Sequence[str]) -> Graph:
     inside = {name: known[name].node for name in wanted if known[name].kind == "preactivation"}
     if not inside:
         return graph
-    nodes = [*graph.nodes, Node(Op.CONSTANT, attrs=(("value", 0.0),))]
+    nodes = [*graph.nodes, Node(Op.CONSTANT, attrs=ZERO)]
     zero = len(nodes) - 1
     for name, index in dict.fromkeys(inside.items()):
         nodes.append(Node(Op.ADD, (index, zero), graph.nodes[index].width, name))
@@ -110,11 +111,12 @@ def with_names(graph: Graph, wanted: Sequence[str]) -> Graph:
 
 
 def with_trail(
-    program: Program, graph: Graph, wanted: Sequence[str]
+    program: Program, graph: Graph, wanted: Sequence[str], *, apart: bool = False
 ) -> tuple[Program, tuple[int, ...]]:
     """Emit named values at every step, each once; return also which output holds which.
 
-    The program is one of `with_names(graph, wanted)`.
+    The program is one of `with_names(graph, wanted)`. `apart` emits one value under two names
+    twice: where a name's value may be replaced, they are two.
 
     before:  emit h.next = h_next
     after:   emit h.next = h_next;  emit c = c_next;  emit f.pre = a_f
@@ -129,8 +131,10 @@ def with_trail(
             stem = f"{name.replace('.', '_')}_all"
             spread += [zeros, Instr(fresh(stem), Op.ADD, (zeros.name, value), width)]
             value = spread[-1].name
-        if value not in (emitted for _, emitted in outputs):
+        if apart or value not in (emitted for _, emitted in outputs):
             outputs.append((name, value))
+            trail.append(len(outputs) - 1)
+            continue
         trail.append(next(k for k, (_, emitted) in enumerate(outputs) if emitted == value))
     stages = (*program.stages, Stage(pointwise=tuple(spread))) if spread else program.stages
     return verify(replace(program, stages=stages, outputs=tuple(outputs))), tuple(trail)
@@ -168,7 +172,7 @@ def cut(program: Program, graph: Graph, names: Sequence[str]) -> tuple[Program, 
     cuts = [_cut_at(program, graph, name) for name in names]
     if len(set(cuts)) < len(cuts):
         raise TraceError(f"{graph.cell}: two of {', '.join(names)} are one value; replace it once")
-    widths = program.widths()
+    widths, zero = program.widths(), Instr(Fresh(program)("zero"), Op.CONSTANT, attrs=ZERO)
     parts = []
     for k, (name, value) in enumerate(zip([*names, ""], [*cuts, ""], strict=True)):
         replaced = cuts[:k]
@@ -180,8 +184,8 @@ def cut(program: Program, graph: Graph, names: Sequence[str]) -> tuple[Program, 
             names={},
         )
         if value:
-            states = tuple(replace(c, next=c.name) for c in program.states)
-            part = replace(part, states=states, outputs=((name, value),))
+            states = tuple(replace(c, next=zero.name) for c in program.states)  # nobody reads them
+            part = replace(part, once=(*part.once, zero), states=states, outputs=((name, value),))
         parts.append(stage(hoist(simplify(verify(part)))))
     return tuple(parts)
 

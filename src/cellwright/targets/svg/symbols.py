@@ -1,5 +1,6 @@
 """Symbols: how a cell's values and operations are written in a picture, and how wide they are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html.entities import name2codepoint
@@ -24,18 +25,10 @@ SMALL = 0.72  # the size of a subscript, of the text's
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name as it is set: `c` with the subscript `t-1`; letters lean, words stand upright."""
+    """A name as it is set: `c` with the subscript `t-1`."""
 
     stem: str
     sub: str = ""
-
-    @property
-    def leans(self) -> bool:
-        return len(self.stem) == 1
-
-    @property
-    def text(self) -> str:
-        return f"{self.stem}_{self.sub}" if self.sub else self.stem
 
     def width(self, size: float) -> float:
         """Return at least how much room the symbol takes, in the unit of `size`."""
@@ -64,7 +57,7 @@ def changing(graph: Graph) -> frozenset[int]:
 def symbol(name: str, step: str) -> Symbol:
     """Return the sign of a name at a step: `i_d` at t is i with d, t below it."""
     stem, *rest = name.removesuffix(".next").split("_")
-    sub = ",".join([*rest, step] if step else rest)
+    sub = ",".join([*rest, step.replace("-", "−")] if step else rest)
     return Symbol(chr(name2codepoint[stem]) if stem in GREEK else stem, sub)
 
 
@@ -101,7 +94,7 @@ def composed(chain: Sequence[Link], innermost: str = "·") -> str:
     text = innermost
     for link in chain:
         text = _applied(link, text)
-    if text.count("·") == 1 and len(chain) == 1:
+    if innermost == "·" and len(chain) == 1:
         text = text.replace("·", "").strip()  # `1 −`, `× 4`, `+ 1`
     return text
 
@@ -139,7 +132,8 @@ def _plain(text: str) -> bool:
 
 
 def _wrapped(text: str) -> str:
-    return text if _plain(text) or text == "·" else f"({text})"
+    call = re.fullmatch(r"\w+\([^()]*\)", text)
+    return text if call or _plain(text) or text == "·" else f"({text})"
 
 
 def link_of(graph: Graph, node: Node) -> tuple[Link, int] | None:

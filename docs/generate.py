@@ -62,14 +62,18 @@ def help_of(*words: str) -> str:
     return "\n".join(line.rstrip() for line in printed.getvalue().strip("\n").splitlines())
 
 
-def verbs() -> tuple[str, ...]:
-    """Return the verbs of the command line, in its own order."""
+def verbs() -> Iterator[tuple[str, ...]]:
+    """Yield the verbs of the command line, each with the words before it."""
     import typer
 
     from cellwright.cli.verbs import app
 
-    group = typer.main.get_command(app)
-    return tuple(getattr(group, "commands"))  # noqa: B009 the static type is a plain Command
+    def below(group: object, *words: str) -> Iterator[tuple[str, ...]]:
+        for name, command in getattr(group, "commands", {}).items():
+            yield (*words, name)
+            yield from below(command, *words, name)
+
+    yield from below(typer.main.get_command(app))
 
 
 def command_line() -> str:
@@ -82,8 +86,9 @@ def command_line() -> str:
             "[the command line](cli.md).",
             f"```text\n{help_of()}\n```",
         ]
-        for verb in verbs():
-            parts += [f"## {verb}", f"```text\n{help_of(verb)}\n```"]
+        for words in verbs():
+            title = f"#{'#' * len(words)} {' '.join(words)}"
+            parts += [title, f"```text\n{help_of(*words)}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

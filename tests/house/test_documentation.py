@@ -60,16 +60,18 @@ def by_block(block: Block) -> str:
 
 @functools.cache
 def verbs() -> Mapping[str, frozenset[str]]:
-    """The options of every verb of the command line."""
+    """The options of every verb of the command line, by its words."""
     typer = importlib.import_module("typer")
     app = importlib.import_module("cellwright.cli").app
-    group = typer.main.get_command(app)
-    found = {
-        verb: frozenset({"--help"}.union(*((*p.opts, *p.secondary_opts) for p in command.params)))
-        for verb, command in group.commands.items()
-    }
-    top = frozenset({"--help"}.union(*((*p.opts, *p.secondary_opts) for p in group.params)))
-    return {**found, "": top}
+
+    def below(command: Any, words: str) -> dict[str, frozenset[str]]:
+        options = {"--help"}.union(*((*p.opts, *p.secondary_opts) for p in command.params))
+        found = {words: frozenset(options)}
+        for verb, inner in getattr(command, "commands", {}).items():
+            found |= below(inner, f"{words} {verb}".strip())
+        return found
+
+    return below(typer.main.get_command(app), "")
 
 
 @functools.cache
@@ -96,6 +98,8 @@ def wrong_with(words: list[str]) -> str | None:
 
 def wrong_with_verb(words: list[str]) -> str | None:
     verb = words[0] if words and not words[0].startswith("-") else ""
+    if any(name.startswith(f"{verb} ") for name in verbs()) and len(words) > 1:
+        verb = " ".join(words[:2])
     if verb not in verbs():
         return f"no such verb: {verb}"
     options = [word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
@@ -243,6 +247,7 @@ def test_generated_pages_match_what_generates_them():
     [
         "make nothing", "cellwright trian text", "cellwright train text --no-such-flag",
         "cellwright train text --cell lstn", "cellwright compare text --cells lstm,gnu",
+        "cellwright inspect nothing RUN", "cellwright inspect step RUN --out page.html",
         "python benchmarks/missing.py", "frobnicate now", "./missing",
     ],
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """Traces: every named value of every cell, on both paths, against the equations step by step."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -141,11 +143,12 @@ def test_the_gradient_of_one_value_at_one_step_is_autograds():
     x = torch.randn(T, B, 4, dtype=torch.float64, requires_grad=True)
     layer.trace(x, names="f.pre", time=2, units=3).tensor.sum().backward()
     found, x.grad = x.grad, None
+    assert found is not None
     again = layer.trace(x, names=["f"])["f"]
     logit = torch.log(again / (1 - again))
     logit[2, :, 3].sum().backward()
     close(found, x.grad, rtol=1e-9, atol=1e-9)
-    assert not x.grad[3:].any() and x.grad[:3].any()
+    assert not found[3:].any() and found[:3].any()
 
 
 def test_states_are_those_of_single_steps():
@@ -313,7 +316,8 @@ def test_a_name_that_is_not_there_says_the_nearest():
     for pattern, said in wrong.items():
         with pytest.raises(TraceError, match=said):
             layer.trace(x, names=[pattern])
-    for names, said in (((), "none given"), ((3,), "names are texts")):
+    refused: list[tuple[Any, str]] = [((), "none given"), ((3,), "names are texts")]
+    for names, said in refused:
         with pytest.raises(TraceError, match=said):
             layer.trace(x, names=names)
 

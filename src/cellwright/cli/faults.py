@@ -37,7 +37,7 @@ _HINTS = {
 # Flags that are not called as their field is.
 FLAG_OF = {"proj_size": "proj"}
 # What a ConfigError may name besides the fields of TrainConfig.
-_MORE_FLAGS = {"recipe", "budget", "equal", "seeds", "cells"}
+_MORE_FLAGS = {"recipe", "budget", "equal", "seeds", "cells", "rates", "patience"}
 _MORE_FLAGS |= {"shapes", "dtype", "repeats"}
 _MORE_FLAGS |= {"prompt", "length", "temperature", "top_k", "top_p"}
 LONGEST = 1000  # characters of a line

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cellwright.cli import bench, cache, cells, compare, demo, evaluate, generate, show, train
+from cellwright.cli import inspect as inspecting
 from cellwright.cli.faults import guard
 from cellwright.cli.help import Verb
 from cellwright.cli.terminal import console, tolerate_encoding
@@ -31,6 +32,7 @@ Cellwright: write a recurrent cell as its equations; train it, compare it.
   compare cells     cellwright compare book.txt --cells lstm,gru,rnn
   look at cells     cellwright cells
                     cellwright show lstm
+  look inside       cellwright inspect walkthrough runs/book --text "It was"
   see how fast      cellwright bench
 
 Every verb explains itself: cellwright train --help\
@@ -61,6 +63,7 @@ def overview(
 for _verb in (train, evaluate, generate, compare, cells, show, bench, cache, demo):
     _name = _verb.__name__.rpartition(".")[2]
     app.command(_name, cls=Verb.with_examples(_verb.EXAMPLES))(getattr(_verb, _name))
+app.add_typer(inspecting.app, name="inspect")
 
 
 def run(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Which earlier tokens a prediction leaned on: other tokens put in their place, and a straight line.
+"""Which earlier tokens a prediction leaned on: others put in their place, and a straight line.
 
 effect[j] = log p(target) - mean over r of log p(target | token j replaced by r)
 slope[j]  = -d log p / d x_j . (mean over r of E[r] - x_j), what the gradient says of it

@@ -122,8 +122,9 @@ class _Rows:
         """Note the unit of each value that has a line on the way to a unit of `index`."""
         line = self.table[index]
         for token in line.tokens:
-            new = isinstance(token, int) and token not in known and token not in found
-            if new and has_own_line(self.graph, token):
+            if isinstance(token, str) or token in known or token in found:
+                continue
+            if has_own_line(self.graph, token):
                 source, at = token, unit
                 if line.kind in ("part", "concat"):
                     source, at = self._source(index, unit)
@@ -132,7 +133,7 @@ class _Rows:
         found[index] = unit
 
     def _source(self, index: int, unit: int) -> tuple[int, int]:
-        """Which argument of a part or of a concatenation a unit comes from, and which unit of it."""
+        """Which argument of a part or of a concatenation a unit is of, and which unit of it."""
         node = self.graph.nodes[index]
         if node.op is Op.PART:
             part = node.attr("index")
@@ -185,9 +186,10 @@ class _Rows:
     def _sum(self, line: Line, unit: int) -> str:
         parts = []
         for sign, node in line.terms:
-            value = number(self._value(node, unit))
-            parts.append(("− " if sign < 0 else "+ ") + (f"({value})" if value[0] == "−" else value))
-        return " ".join(parts).removeprefix("+ ")
+            value = self._value(node, unit)
+            plain = not parts and sign > 0
+            parts.append(number(value) if plain else f"{'−+'[sign > 0]} {_factor(value)}")
+        return " ".join(parts)
 
     def _normed(self, line: Line, unit: int) -> str:
         (arg,) = self.graph.nodes[line.node].args

@@ -6,8 +6,10 @@ from typing import Final
 
 from cellwright.language.cell import Cell, cell_from_graph
 from cellwright.language.graph import Graph, Node
-from cellwright.language.ops import LEAVES, PARAMETRIC, Op
+from cellwright.language.ops import COMPARISONS, LEAVES, PARAMETRIC, Op
 
+# What a slope does not go through: what looks at the state with a weight, or only compares it.
+GIVEN: Final = LEAVES | PARAMETRIC | COMPARISONS
 # A derivative: a node, a number, or None where it is zero.
 Slope = int | float | None
 
@@ -42,7 +44,7 @@ def with_keeps(cell: type[Cell]) -> tuple[type[Cell], tuple[Keep, ...]]:
     for slot in graph.states:
         added: list[Node] = []
         try:
-            slope = _slope(graph, slot.leaf, slot.next, len(nodes), added)
+            slope = _Slopes(graph, slot.leaf, len(nodes), added).of(slot.next)
         except _Bent:
             continue
         if slope is None:
@@ -70,20 +72,24 @@ class _Slopes:
         self.graph, self.first, self.added = graph, first, added
         self.known: dict[int, Slope] = {leaf: 1.0}
 
-    def of(self, index: int) -> Slope:
-        if index not in self.known:
+    def of(self, end: int) -> Slope:
+        """Follow the leaf through what lies between it and `end`, in the order of the step."""
+        between: set[int] = set()
+        front = [end]
+        while front:
+            at = front.pop()
+            node = self.graph.nodes[at]
+            if at not in between and node.op not in GIVEN:
+                between.add(at)
+                front += node.args
+        for index in sorted(between):
             node = self.graph.nodes[index]
-            self.known[index] = None
-            if node.op not in LEAVES | PARAMETRIC:
-                inner = [self.of(arg) for arg in node.args]
-                if any(slope is not None for slope in inner):
-                    self.known[index] = self._through(node, inner)
-        return self.known[index]
-
-    def _through(self, node: Node, inner: list[Slope]) -> Slope:
-        if node.op not in RULES or (node.op is Op.WHERE and inner[0] is not None):
-            raise _Bent
-        return RULES[node.op](self, node, inner)
+            inner = [self.known.get(arg) for arg in node.args]
+            if any(slope is not None for slope in inner):
+                if node.op not in RULES:
+                    raise _Bent
+                self.known[index] = RULES[node.op](self, node, inner)
+        return self.known.get(end)
 
     def op(self, op: Op, *args: int | float) -> int:
         """Append an operation on nodes and numbers; return its place."""
@@ -98,8 +104,7 @@ class _Slopes:
         return self.first + len(self.added) - 1
 
     def _node(self, place: int) -> Node:
-        held = self.graph.nodes
-        return held[place] if place < len(held) else self.added[place - self.first]
+        return self.added[place - self.first] if place >= self.first else self.graph.nodes[place]
 
     def value(self, index: int) -> int | float:
         """A node as a factor: its number, where it is one."""
@@ -114,11 +119,11 @@ class _Slopes:
         return self.op(Op.ADD, a, b)
 
     def times(self, a: Slope, b: int | float) -> Slope:
-        if a is None or b == 1.0 and isinstance(b, float):
+        if a is None or (isinstance(b, float) and b == 1.0):
             return a
         if isinstance(a, float) and isinstance(b, float):
             return a * b
-        return b if a == 1.0 and isinstance(a, float) else self.op(Op.MUL, a, b)
+        return b if isinstance(a, float) and a == 1.0 else self.op(Op.MUL, a, b)
 
 
 Rule = Callable[[_Slopes, Node, list[Slope]], Slope]
@@ -155,10 +160,6 @@ RULES: Final[dict[Op, Rule]] = {
 }
 
 
-def _slope(graph: Graph, leaf: int, end: int, first: int, added: list[Node]) -> Slope:
-    return _Slopes(graph, leaf, first, added).of(end)
-
-
 def _free(nodes: list[Node], wanted: str) -> str:
     names, number, found = {node.name for node in nodes}, 1, wanted
     while found in names:
@@ -171,7 +172,7 @@ def _label(nodes: list[Node], index: int, state: str) -> str:
     """The keep as people write it, where it is a named value or 1 less one."""
     node = nodes[index]
     if node.name:
-        return node.name
+        return node.name.removesuffix(".next")
     if node.op is Op.SUB and nodes[node.args[0]].attr("value") == 1.0 and nodes[node.args[1]].name:
         return f"1 - {nodes[node.args[1]].name}"
     return f"d{state}'/d{state}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from cellwright import cells as catalogue
 from cellwright.language.cell import Cell
+from cellwright.language.errors import CellError
 from cellwright.language.serial import cell_to_json
 from cellwright.lm.atomic import new_directory
 from cellwright.lm.compared import Comparison, CurvePoint, Row
@@ -25,6 +26,7 @@ from cellwright.lm.summary import write_summary
 from cellwright.lm.texts import check_files, split_texts, text_digests
 from cellwright.lm.tokenizer import Tokenizer
 from cellwright.lm.training import resume, train
+from cellwright.lm.transformed import cell_of
 
 EQUALS = ("parameters", "width")
 FAR = 0.05  # a parameter count further from the budget than this share is worth a warning
@@ -75,13 +77,13 @@ def compare(
     names = tuple(catalogue.CATALOGUE if cells is None else dict.fromkeys(cells))
     _check(config, names, budget, equal, rates)
     check_files(config)
-    found = {name: catalogue.find(name) for name in names}
+    found, unfit = _cells_of(config, names, whole=cells is None)
     _check_projections(config, found.values())
     each_seed = tuple(dict.fromkeys(seeds or (config.seed,)))
     asked = _asked(config, names, each_seed, rates, budget, equal)
     refuse_another(out / "compare.json", asked)
     tokenizer = Tokenizer.train(split_texts(config)[0], config.level, config.vocab)
-    left_out = {} if cells is not None else _left_out(config, found, tokenizer.size)
+    left_out = unfit if cells is not None else unfit | _left_out(config, found, tokenizer.size)
     found = {name: cell for name, cell in found.items() if name not in left_out}
     if budget is not None:
         _check_budget(config, found, tokenizer.size, budget)
@@ -118,6 +120,22 @@ def compare(
     )
     with new_directory(out):
         return contest.run(comparison)
+
+
+def _cells_of(
+    config: TrainConfig, names: Sequence[str], whole: bool
+) -> tuple[dict[str, type[Cell]], dict[str, str]]:
+    """The cells, transformed as `config` says; of the whole catalogue, why some cannot be."""
+    found: dict[str, type[Cell]] = {}
+    unfit: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = cell_of(config, name)
+        except CellError as error:
+            if not whole:
+                raise
+            unfit[name] = str(error)
+    return found, unfit
 
 
 def _left_out(config: TrainConfig, found: Mapping[str, type[Cell]], vocab: int) -> dict[str, str]:

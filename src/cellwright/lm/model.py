@@ -1,7 +1,8 @@
 """The language model: embedding, recurrent layers, decoder; and its files."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cellwright.language.errors import CellwrightError
 from cellwright.language.masks import masks
 from cellwright.language.serial import cell_from_json, cell_to_json
 from cellwright.lm.config import DROPOUTS, LATER, MOST_LAYERS, ConfigError, TrainConfig
-from cellwright.lm.errors import RunError
+from cellwright.lm.errors import RunError, VocabularyError
 from cellwright.lm.fields import FLAG, number, one_of, optional, read_fields, whole
 from cellwright.lm.generation import Sampling, stream_ids, stream_text
 from cellwright.lm.regularise import LockedRecurrent, drop_words, locked_dropout
@@ -31,6 +32,9 @@ from cellwright.lm.storage import (
 )
 from cellwright.lm.tokenizer import Tokenizer
 from cellwright.nn import Recurrent
+from cellwright.nn.trace import Trace
+from cellwright.nn.trace_patch import Patch
+from cellwright.nn.trace_select import Choice
 
 States = Tensor | tuple["States", ...]  # nested where the layers differ in width
 
@@ -213,6 +217,60 @@ class LanguageModel(nn.Module):
         """`generate` for token ids: yield the `length` ids that follow `ids`."""
         return stream_ids(self, ids, length, Sampling(**sampling))
 
+    def trace(
+        self,
+        text: str | Sequence[int] | Tensor,
+        names: str | Iterable[str] = "*",
+        *,
+        units: Choice = None,
+        time: Choice = None,
+        state: States | None = None,
+    ) -> Trace:
+        """Read a text, or token ids, and return named values of the recurrent layers at each token.
+
+        names, units, time: as in `Recurrent.trace`. The trace's `tokens` are what was read, its
+        `output` the logits [T, vocab] of the token after each, its `state` the one to go on from;
+        `state` is one of an earlier call. Without dropout, whatever mode the model is in; with
+        gradients where autograd is on. A character or word that the model has never seen is read,
+        and shown, as `<unk>`. VocabularyError for an empty text, TraceError for a name that is
+        not there.
+        """
+        ids = self._ids(text)
+        shown = [_shown(self.tokenizer, k) for k in ids]
+        training = self.training
+        self.eval()
+        try:
+            x = self.embedding(torch.tensor(ids, device=self.embedding.weight.device))  # [T, E]
+            traced = self.recurrent.trace(x, state, names, units=units, time=time)
+            logits = self.decoder(traced.output)  # [T, V]
+        finally:
+            self.train(training)
+        tokens = tuple(shown[t] for t in traced.time)
+        return dataclasses.replace(traced, tokens=tokens, output=logits)
+
+    def _ids(self, text: str | Sequence[int] | Tensor) -> list[int]:
+        if not isinstance(text, str):
+            ids = [int(token_id) for token_id in text]
+        elif self.tokenizer is not None:
+            ids = self.tokenizer.encode(text)
+        else:
+            raise VocabularyError("this model has no tokenizer: give token ids")
+        if not ids:
+            raise VocabularyError("text: expected at least one token, got none")
+        if min(ids) < 0 or max(ids) >= self.shape.vocab:
+            raise VocabularyError(f"text: expected token ids from 0 to {self.shape.vocab - 1}")
+        return ids
+
+    @contextmanager
+    def patched(self, patches: Mapping[str, Patch]) -> Iterator["LanguageModel"]:
+        """Within the block, replace named values of the layers: `{"layers.0.c": fn}`.
+
+        As `Recurrent.patched` does: `fn(value, step)` gets [B, width] and the step of the call,
+        which for `generate` is 0 at every token drawn. TraceError for a name that is not there.
+        """
+        with self.recurrent.patched(patches):
+            yield self
+
     def save_pretrained(self, path: Path | str) -> None:
         """Write config.json, cell.json, tokenizer.json and model.safetensors into `path`."""
         path = Path(path)
@@ -252,6 +310,13 @@ class LanguageModel(nn.Module):
             model = cls(shape, cell, tokenizer)
         model.to(tensors["embedding.weight"].dtype).load_tensors(tensors)
         return model.to(device).eval()
+
+
+def _shown(tokenizer: Tokenizer | None, token_id: int) -> str:
+    """A token as it stands in a text; U+FFFD for bytes that are no character alone."""
+    if tokenizer is None:
+        return str(token_id)
+    return tokenizer.decode([token_id]) if tokenizer.level == "bpe" else tokenizer.token(token_id)
 
 
 def _or(rate: float | None, otherwise: float) -> float:

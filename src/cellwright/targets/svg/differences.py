@@ -10,34 +10,42 @@ Part = tuple[object, ...]
 def differences(one: Blocks, other: Blocks) -> tuple[frozenset[int], frozenset[int]]:
     """Return the blocks of each cell that have no equal in the other.
 
-    Blocks are equal that do the same to the same: a named value is its name, any other what it
-    does. Equal blocks are counted: of three against two, the last is one too many.
+    Blocks are equal that do the same to the same inputs, states and operations, whatever their
+    names are. Equal ones are counted, those of equal names first: of three against two, one is
+    too many.
     """
     parts = [_parts(cell) for cell in (one, other)]
-    found = []
-    for mine, others in ((parts[0], parts[1]), (parts[1], parts[0])):
-        left = Counter(others.values())
-        alone = set()
-        for k, part in mine.items():
-            if left[part]:
-                left[part] -= 1
-            else:
-                alone.add(k)
-        found.append(frozenset(alone))
-    return found[0], found[1]
+    alone = [set(part) for part in parts]
+    for named in (True, False):
+        left = [
+            Counter(_known(cell, k, parts[side][k], named) for k in sorted(alone[side]))
+            for side, cell in enumerate((one, other))
+        ]
+        both = left[0] & left[1]
+        for side, cell in enumerate((one, other)):
+            rest = both.copy()
+            for k in sorted(alone[side]):
+                part = _known(cell, k, parts[side][k], named)
+                if rest[part]:
+                    rest[part] -= 1
+                    alone[side].discard(k)
+    return frozenset(alone[0]), frozenset(alone[1])
+
+
+def _known(cell: Blocks, k: int, part: Part, named: bool) -> Part:
+    return (_name(cell, k), *part) if named else part
 
 
 def _parts(cell: Blocks) -> dict[int, Part]:
-    """Return what each block does to what, by names where there are any."""
+    """Return what each block does to what."""
     return {
         k: (
             block.kind,
             block.label,
-            _name(cell, k),
-            tuple(sorted((feed.mark, feed.peephole, *_read(cell, feed.source)) for feed in block.feeds)),
+            tuple(sorted((f.mark, f.peephole, *_read(cell, f.source)) for f in block.feeds)),
         )
         for k, block in enumerate(cell.blocks)
-        if block.kind not in (*EXITS, Kind.MERGE)
+        if block.kind not in (*EXITS, Kind.MERGE, Kind.BEFORE)
     }
 
 
@@ -47,8 +55,8 @@ def _name(cell: Blocks, k: int) -> str:
 
 
 def _read(cell: Blocks, k: int) -> tuple[str, ...]:
-    """Say what a block reads: a name, the names that meet, or an operation."""
+    """Say what a block reads: an input, a state, what meets, or an operation."""
     block = cell.blocks[k]
-    if block.kind is Kind.MERGE and not _name(cell, k):
+    if block.kind is Kind.MERGE:
         return tuple(sorted(word for s in block.sources for word in _read(cell, s)))
-    return (_name(cell, k) or block.label,)
+    return (f"{block.kind.value} {block.label}",)

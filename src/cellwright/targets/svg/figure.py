@@ -19,7 +19,7 @@ from cellwright.targets.svg.symbols import Symbol, signs, symbol
 
 CORNER, FRAME_CORNER = 9.0, 14.0
 ARROW = (8.0, 4.2)  # length, half the width
-RING = 4.5  # from a block to the ring that marks it
+RING = 3.4  # from a block to the ring that marks it
 WORDS = {
     Kind.LAYER: "layer with weights",
     Kind.POINTWISE: "pointwise operation",

@@ -19,7 +19,7 @@ SIDE = 12.0  # of a box's outer wires from its middle
 TRACK, CLEAR, APART = 14.0, 17.0, 20.0  # between wires; from a block to a wire; between blocks
 OUTSIDE = 26.0  # from the frame to the ends of wires above and below it
 STUB = 36.0  # the least length of a state's wire outside the frame
-STRIP = 20.0  # the height of a name above its block
+STRIP = 21.0  # the height of a name above its block
 
 Spot = tuple[float, float]
 
@@ -234,7 +234,7 @@ class _Measure:
         if kind in (Kind.BEFORE, Kind.AFTER):
             middle = self.stub / 2 if kind is Kind.BEFORE else -self.stub / 2
             return Label(name, box.x + middle, box.y - 9, "middle", NAME)
-        return Label(name, box.x + 6, box.sides[1] - 7, "start", NAME)
+        return Label(name, box.x + 6, box.sides[1] - 9, "start", NAME)
 
     def _marked(self, mark: str, side: str, box: Box) -> Label:
         left, top, right, bottom = box.sides

@@ -27,7 +27,7 @@ def legend(cell: Blocks, room: float) -> list[Sequence[Shape]]:
         entries.append(((Path("wire", line), Path("wire", meet)), "put end to end"))
     if any(feed.peephole for block in cell.blocks for feed in block.feeds):
         line = (("M", (0.0, -4.0)), ("L", (SWATCH, -4.0)))
-        entries.append(((Path("peephole", line),), "peephole"))
+        entries.append(((Path("peephole", line),), "one weight for each unit"))
     rows: list[list[Shape]] = [[]]
     x = 0.0
     for shapes, words in entries:

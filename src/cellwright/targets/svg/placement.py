@@ -32,12 +32,15 @@ class Placement:
 def placed(cell: Blocks) -> Placement:
     """Find a place for every block."""
     made = _Placer(cell, belts(cell))
+    waiting = [s for k in cell.of(*EXITS) for s in cell.blocks[k].sources]
     for belt in made.belts:
         for op in belt.path:
             made.put(op)
-    for block in cell.of(*EXITS):
-        for source in cell.blocks[block].sources:
-            made.put(source)
+        for block in waiting:  # what belts have carried away is used at once
+            if made.ready(block):
+                made.put(block)
+    for block in waiting:
+        made.put(block)
     for block in range(len(cell.blocks)):
         if cell.blocks[block].kind not in (*EXITS, Kind.BEFORE):
             made.put(block)
@@ -81,6 +84,16 @@ class _Placer:
             self._put_merge(block)
         else:
             self._put_free(block)
+
+    def ready(self, block: int) -> bool:
+        """Tell whether a block needs no operation of a belt that has no place yet."""
+        front = [block]
+        for at in front:
+            if at in self.on_belt and at not in self.spots:
+                return False
+            more = () if at in self.spots else self.cell.blocks[at].sources
+            front += [s for s in more if s not in front]
+        return True
 
     def _column(self) -> int:
         self.columns += 1
@@ -171,8 +184,10 @@ class _Placer:
         ]  # fmt: skip
         late = [s for s in sources if s in self.late and not (self._hangs(s) or self._low(s))]
         if late:
-            row = max(self.spots[s][1] for s in late)
-            return self._column(), max(row, LAYERS + 1)
+            row = max(LAYERS + 1, *(self.spots[s][1] for s in late))
+            column, under = self.spots[made[-1]] if made else (-1, row)
+            free = under < row and self._top(column) == under
+            return (column if free else self._column()), row
         row = max((self.spots[s][1] for s in sources), default=LAYERS) + 1
         if made:
             column, under = self.spots[made[-1]]

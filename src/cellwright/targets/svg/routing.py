@@ -26,7 +26,7 @@ from cellwright.targets.svg.placement import LAYERS, Placement
 BEND, CROSSING, FORK = 6.0, 9.0, 1.0
 TRACKS = (3, 5, 8, 13)  # in a gap: more where fewer are not enough
 ASIDE = 3.0  # beside the middle of a box
-FOREIGN = 13.0  # where the wire of a neighbour should be
+FOREIGN = 20.0  # where the wire of a neighbour should be
 ROUNDS = 3
 Sink = tuple[int, int]  # a block and the place of the wire among its feeds
 Port = tuple[int, int]  # a point of a block and the direction of the wire that comes or goes
@@ -69,7 +69,7 @@ class _Router:
         self.trees: dict[int, _Tree] = {}
         self.at: dict[int, dict[int, int]] = {}  # point -> source -> directions in use
         self.taken: set[Port] = set()
-        belted = {
+        self.belted = {
             (before, op)
             for belt in place.belts
             for before, op in zip((belt.source, *belt.path), (*belt.path, *belt.ends), strict=False)
@@ -79,10 +79,9 @@ class _Router:
             for number, feed in enumerate(block.feeds):
                 self.sinks.setdefault(feed.source, []).append((k, number))
         for source, sinks in self.sinks.items():
-            sinks.sort(key=lambda s: ((source, s[0]) not in belted, self._far(source, s[0]), s))
-        on_belt = {pair[0] for pair in belted}
+            sinks.sort(key=lambda s: (*self._later(source, s), self._far(source, s[0]), s))
+        on_belt = {pair[0] for pair in self.belted}
         self.order = sorted(self.sinks, key=lambda s: (s not in on_belt, self._span(s), s))
-        self.belted = belted
         self.kept = self._kept_free(place)
         self.low = {k for k, (_, row) in place.spots.items() if row == LAYERS}
 
@@ -105,6 +104,11 @@ class _Router:
                     found.setdefault((self.lines.middles[source], way), source)
                     found.setdefault((self.lines.middles[k], (way + 2) % 4), source)
         return found
+
+    def _later(self, source: int, sink: Sink) -> tuple[bool, bool]:
+        """Order wires: a belt's first, peepholes last, so that no other wire begins as one."""
+        peephole = self.cell.blocks[sink[0]].feeds[sink[1]].peephole
+        return (source, sink[0]) not in self.belted, peephole
 
     def _far(self, a: int, b: int) -> float:
         return self._apart(self.lines.middles[a], self.lines.middles[b])
@@ -142,9 +146,10 @@ class _Router:
         """Lay a tree anew among the others as they are now; keep it if it is better."""
         before = self._taken_up(source)
         cost = before.cost + CROSSING * self._crossings(before)
-        best, fixed = before, [s for s in self.sinks[source] if self._belt(source, s)]
-        rest = [s for s in self.sinks[source] if s not in fixed]
-        for sinks in ([*fixed, *rest], [*fixed, *reversed(rest)]):
+        best = before
+        near = self.sinks[source]
+        far = sorted(reversed(near), key=lambda s: self._later(source, s))
+        for sinks in (near, far):
             tree = _Tree()
             if self._lay(source, tree, sinks):
                 made = tree.cost + CROSSING * self._crossings(tree)

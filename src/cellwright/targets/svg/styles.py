@@ -43,9 +43,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
         "arrow": Style(fill=INK),
         "ink": Style(fill=INK),
         "note": Style(fill=NOTE),
-        "ring": Style(stroke=("#d1570a", "#ff9d4d"), width=3.0),
-        "marked": Style(stroke=("#d1570a", "#ff9d4d"), width=3.0),
-        "marked-arrow": Style(fill=("#d1570a", "#ff9d4d")),
+        "ring": Style(stroke=("#d1570a", "#ff9d4d"), width=2.6),
     }
 )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph
 from cellwright.targets.equations import rows
-from cellwright.targets.svg.blocks import SOURCES, Blocks, Kind, blocks
+from cellwright.targets.svg.blocks import Blocks, Kind, blocks
 from cellwright.targets.svg.differences import differences
 from cellwright.targets.svg.figure import figure
 from cellwright.targets.svg.geometry import END, NAME, OUTSIDE, STUB, TEXT, Drawing, drawn
@@ -238,6 +238,3 @@ def _arrow(x: float, y: float, to_x: float, to_y: float) -> Group:
         ("Z", ()),
     )
     return Group((Path("wire", (("M", (x, y)), ("L", back))), Path("arrow", head)))
-
-
-__all__ = ["SOURCES", "focused", "single", "unrolled", "versus"]

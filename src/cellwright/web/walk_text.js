@@ -1,0 +1,149 @@
+// A text as a model reads it: computed here, or, for a model too large for the page, stored.
+
+const LN2 = Math.log(2);
+const MOST_TOKENS = 400;
+const BEST = 10;
+
+function json(id) {
+  const held = document.getElementById(id);
+  return held ? JSON.parse(held.textContent) : null;
+}
+
+/** Split what somebody typed into pieces and token ids, as the model's tokenizer does. */
+function tokenize(text, { level, vocab }) {
+  const ids = new Map(vocab.map((token, k) => [token, k]));
+  let pieces, names;
+  if (level === "char") {
+    pieces = [...text];
+    names = pieces;
+  } else {
+    pieces = text.split("\n").flatMap((line, k) => [...(k ? ["\n"] : []), ...line.split(/\s+/u).filter(Boolean)]);
+    names = pieces.map((word) => (word === "\n" ? "<eos>" : word));
+  }
+  const kept = pieces.slice(0, MOST_TOKENS);
+  return { pieces: kept, ids: kept.map((_, k) => ids.get(names[k]) ?? 0), cut: pieces.length - kept.length };
+}
+
+class LiveText {
+  constructor(model, { pieces, ids }) {
+    Object.assign(this, { model, pieces, ids });
+    this.reading = model.read(ids);
+    this.logs = this.reading.map(({ logits }) => logSoftmax(logits));
+    this.seen = new Map();
+  }
+
+  value(layer, node, t) {
+    return this.reading[t].values[layer][node];
+  }
+
+  weights(layer, node) {
+    return this.model.layers[layer].weights[node];
+  }
+
+  best(t) {
+    const { logits } = this.reading[t], log = this.logs[t];
+    const order = [...log.keys()].sort((a, b) => log[b] - log[a] || a - b).slice(0, BEST);
+    return order.map((id) => ({ id, p: Math.exp(log[id]), logit: logits[id] }));
+  }
+
+  /** Probability and logit of one token after token t. */
+  of(t, id) {
+    return { id, p: Math.exp(this.logs[t][id]), logit: this.reading[t].logits[id] };
+  }
+
+  output(t) {
+    return this.reading[t].output;
+  }
+
+  readout(id) {
+    const { decoder, bias } = this.model, width = this.output(0).length;
+    return { row: decoder.subarray(id * width, (id + 1) * width), bias: bias[id] };
+  }
+
+  lookBack(t, target) {
+    const key = `${t} ${target}`;
+    if (!this.seen.has(key)) this.seen.set(key, lookBack(this.model, this.ids, this.reading, t, target));
+    return this.seen.get(key);
+  }
+
+  /** -log2 p of token t by what came before it; null for the first, which nothing came before. */
+  bits(t) {
+    return t ? -this.logs[t - 1][this.ids[t]] / LN2 : null;
+  }
+
+  /** The same where every token is read from states of zero: a model without a past. */
+  alone(t) {
+    this.lone ??= this.ids.map((id) => {
+      const { output } = this.model.step(this.model.row(id), this.model.start());
+      return logSoftmax(this.model.logits(output));
+    });
+    return t ? -this.lone[t - 1][this.ids[t]] / LN2 : null;
+  }
+}
+
+class StoredText {
+  constructor(facts, floats) {
+    Object.assign(this, facts.text, { facts, floats });
+  }
+
+  at([start, size]) {
+    return this.floats.subarray(start, start + size);
+  }
+
+  value(layer, node, t) {
+    const place = this.facts.values[layer][node];
+    if (!place) {
+      const { bias } = this.weights(layer, node);
+      return bias || new Float64Array(this.facts.widths[layer][node]);
+    }
+    const width = this.facts.widths[layer][node];
+    return this.at([place[0] + t * width, width]);
+  }
+
+  weights(layer, node) {
+    const places = this.facts.weights[layer][node] || {};
+    return Object.fromEntries(Object.entries(places).map(([kind, place]) => [kind, this.at(place)]));
+  }
+
+  best(t) {
+    return this.facts.best[t].slice(0, BEST);
+  }
+
+  of(t, id) {
+    return this.facts.best[t].find((guess) => guess.id === id);
+  }
+
+  output(t) {
+    return this.value(this.facts.values.length - 1, this.facts.graph.output, t);
+  }
+
+  readout(id) {
+    const { row, bias } = this.facts.readout[id];
+    return { row: this.at(row), bias };
+  }
+
+  lookBack(t) {
+    return this.facts.back[t];
+  }
+
+  bits(t) {
+    return this.facts.bits[t];
+  }
+
+  alone(t) {
+    return this.facts.alone[t];
+  }
+}
+
+/** The largest difference between logits computed here and those that PyTorch computed. */
+function selfCheck(text, { positions, size, place }, floats) {
+  let worst = 0;
+  positions.forEach((t, n) => {
+    const { logits } = text.reading[t];
+    for (let v = 0; v < size; v++) {
+      const difference = Math.abs(logits[v] - floats[place + n * size + v]);
+      if (!(difference <= worst)) worst = difference; // a NaN is the worst of all
+    }
+  });
+  return worst;
+}

@@ -1,16 +1,20 @@
-"""`show --as plan|passes|llvm|asm`: a cell at every stage of its compilation."""
+"""`show --as`: a cell as a picture, and at every stage of its compilation."""
 
 import re
 
 import pytest
 import torch
+from matplotlib import image
 
 from cellwright.cells import CATALOGUE
 from cellwright.cli.show import FORMS
+from cellwright.cli.show_png import SCALE
 from cellwright.compiler import lower, vjp
 from cellwright.compiler.phases import part
 from cellwright.runtime import listing, native, plan
 from cellwright.runtime.compiled import programs
+from cellwright.targets.svg import focused, single, svg, unrolled, versus
+from cellwright.targets.svg.styles import STYLES
 from tests.cli.test_train import one_line
 
 needs_llvm = pytest.mark.skipif(native.missing() is not None, reason=str(native.missing()))
@@ -139,6 +143,50 @@ def test_without_llvm_it_says_so(run, monkeypatch):
     assert "llvmlite is not installed" in said
 
 
+def test_a_picture_is_printed_or_written(run, tmp_path):
+    shown = text_of("svg", run, "gru", "--unrolled", "--theme", "dark")
+    assert shown == svg(unrolled(CATALOGUE["gru"].graph), "dark")
+    file = tmp_path / "gru.svg"
+    file.write_text("an older picture")
+    for words, picture in (
+        (("--focus", "z", "--focus", "r"), focused(CATALOGUE["gru"].graph, ["z", "r"])),
+        (("--versus", "mgu"), versus(CATALOGUE["gru"].graph, CATALOGUE["mgu"].graph)),
+        ((), single(CATALOGUE["gru"].graph)),
+    ):
+        assert text_of("svg", run, "gru", "-o", str(file), *words) == ""
+        assert file.read_text(encoding="utf-8") == svg(picture)
+
+
+def test_a_file_that_cannot_be_drawn_is_left_as_it_was(run, tmp_path):
+    file = tmp_path / "gru.png"
+    file.write_bytes(b"mine")
+    one_line(run("show", "gru", "--as", "png", "--focus", "q", "-o", str(file)), "show")
+    assert file.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_png_has_the_colours_and_the_size_of_its_picture(run, tmp_path, theme):
+    file = tmp_path / "lstm.png"
+    assert text_of("png", run, "lstm", "--theme", theme, "-o", str(file)) == ""
+    pixels = image.imread(file)
+    picture = single(CATALOGUE["lstm"].graph)
+    assert abs(pixels.shape[0] - SCALE * picture.height) <= 1
+    assert abs(pixels.shape[1] - SCALE * picture.width) <= 1
+    found = {bytes(pixel[:3]) for pixel in (pixels.reshape(-1, 4) * 255).round().astype("uint8")}
+    for style in ("page", "frame", "layer", "pointwise", "input", "output"):
+        colour = STYLES[style].fill[theme == "dark"]
+        assert bytes.fromhex(colour[1:]) in found
+    again = tmp_path / "again.png"
+    assert text_of("png", run, "lstm", "--theme", theme, "-o", str(again)) == ""
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_any_form_can_be_written(run, tmp_path):
+    file = tmp_path / "lstm.tex"
+    assert text_of("latex", run, "lstm", "-o", str(file)) == ""
+    assert file.read_text(encoding="utf-8") == text_of("latex", run, "lstm")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -153,6 +201,15 @@ def test_without_llvm_it_says_so(run, monkeypatch):
         (["--as", "plan", "--width", "stream=3"], "stream"),
         (["--as", "plan", "--width", "hidden=3"], "hidden"),
         (["--as", "plan", "--hidden", "0"], "--hidden"),
+        (["--as", "png"], "-o cell.png"),
+        (["--unrolled"], "--unrolled: only with --as svg or png"),
+        (["--as", "latex", "--theme", "dark"], "--theme: only with --as svg or png"),
+        (["--as", "svg", "--theme", "red"], "light or dark"),
+        (["--as", "svg", "--unrolled", "--focus", "f"], "give one"),
+        (["--as", "svg", "--focus", "forget"], "it has"),
+        (["--as", "svg", "--versus", "grv"], "did you mean gru"),
+        (["--as", "svg", "--hidden", "8"], "--hidden: only with"),
+        (["--as", "svg", "-o", "no/such/folder/lstm.svg"], "no/such/folder/lstm.svg"),
     ],
     ids=" ".join,
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -128,10 +129,12 @@ def test_traces_can_be_differentiated(name):
     layer = build(name)
     x = inputs_for(layer, T, B)
     leaves = [*(v.requires_grad_() for v in flat(x)), *layer.parameters()]
+    reset = torch.zeros(T, B, dtype=torch.bool)
+    reset[2, 0] = reset[1, 2] = True
     found = {}
     for backend in PATHS:
         with cellwright.use_backend(backend):
-            traced = layer.trace(x, names=ALL, lengths=LENGTHS)
+            traced = layer.trace(x, names=ALL, lengths=LENGTHS, reset=reset)
             found[backend] = gradients([*traced.values.values(), *flat(traced.output)], leaves)
     for a, b in zip(found["auto"], found["reference"], strict=True):
         close(a, b, rtol=1e-10, atol=1e-10)
@@ -149,6 +152,36 @@ def test_the_gradient_of_one_value_at_one_step_is_autograds():
     logit[2, :, 3].sum().backward()
     close(found, x.grad, rtol=1e-9, atol=1e-9)
     assert not found[3:].any() and found[:3].any()
+
+
+@both_paths
+def test_a_reset_comes_before_the_state_before_the_step(backend):
+    layer = build("lstm", learn_start=True, backend=backend)
+    layer.start_c_l0.data.normal_()
+    x, hx = inputs_for(layer, T, B), start_for(layer, B)
+    reset = torch.zeros(T, B, dtype=torch.bool)
+    reset[2, 0] = reset[0, 1] = True
+    found = layer.trace(x, hx, ["c.prev", "c"], reset=reset)
+    before, after = found["c.prev"], found["c"]
+    for t in range(T):
+        for k in range(B):
+            last = after[t - 1, k] if t else hx[1][0, k]
+            close(before[t, k], layer.start_c_l0 if reset[t, k] else last, rtol=0, atol=0)
+    (found,) = torch.autograd.grad(before[:, 0].sum(), layer.start_c_l0)
+    assert found.abs().sum() > 0
+
+
+def test_transforms_of_torch_func():
+    layer = build("gru")
+    x = torch.randn(B, T, 4, dtype=torch.float64)
+
+    def at_the_end(one):
+        return layer.trace(one, names="z.pre", time=-1, units=2).tensor
+
+    found = torch.func.vmap(torch.func.grad(at_the_end))(x)
+    again = x.clone().requires_grad_()
+    layer.trace(again.transpose(0, 1), names="z.pre", time=-1, units=2).tensor.sum().backward()
+    close(found, again.grad)
 
 
 def test_states_are_those_of_single_steps():
@@ -199,6 +232,12 @@ def test_steps_and_units_that_are_kept_are_those_of_the_whole():
     for key in part:
         close(part[key], whole[key][[4, 0, 3]][..., [2, 5]])
         assert part[key].untyped_storage().nbytes() == part[key].numel() * 8
+    ways = [(torch.tensor([4, 0, 3]), range(2, 6, 3)), (np.array([4, 0, 3]), np.array([2, 5]))]
+    for time, units in ways:
+        again = layer.trace(x, names=["f", "c.prev"], time=time, units=units)
+        assert (again.time, again.units) == (part.time, part.units)
+    assert layer.trace(x, names="f", units=torch.tensor([2])).dims == ("time", "batch", "unit")
+    assert layer.trace(x, names="f", units=np.int64(2)).dims == ("time", "batch")
     one = layer.trace(x, names="layers.1.f", time=-1, units=4)
     assert (one.dims, one.time, one.units["layers.1.f"]) == (("batch",), (4,), (4,))
     close(one.tensor, whole["layers.1.f"][-1, :, 4])

@@ -4,13 +4,8 @@ from types import ModuleType
 
 import typer
 
-from cellwright.cli import inspect_step, inspect_walkthrough
+from cellwright.cli import inspect_gradients, inspect_step, inspect_units, inspect_walkthrough
 from cellwright.cli.help import Verb
-
-EXAMPLES = """
-cellwright inspect walkthrough runs/book --text "The cat sat" -o page.html
-cellwright inspect step runs/book --text "The cat sat" --at 4 --unit 3
-"""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +14,12 @@ app = typer.Typer(
     help="Look inside a trained model: follow its numbers step by step.",
 )
 # A verb is a function called like the last word of its module's name, with EXAMPLES beside it.
-VERBS: tuple[ModuleType, ...] = (inspect_walkthrough, inspect_step)
+VERBS: tuple[ModuleType, ...] = (
+    inspect_walkthrough,
+    inspect_step,
+    inspect_gradients,
+    inspect_units,
+)
 
 for _verb in VERBS:
     _name = _verb.__name__.rpartition("inspect_")[2]

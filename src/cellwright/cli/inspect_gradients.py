@@ -1,7 +1,7 @@
 """`cellwright inspect gradients`: how far back a cell's states can be felt, by lag."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +13,12 @@ from cellwright import cells as catalogue
 from cellwright.cli import flags
 from cellwright.cli.faults import UsageFault
 from cellwright.cli.terminal import console, fits, paragraph
-from cellwright.language.cell import Cell
 
 if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
     from cellwright.inspect.gradients_plot import Panel
-    from cellwright.lm import LanguageModel
-    from cellwright.nn import Recurrent
 
 EXAMPLES = """
 cellwright inspect gradients
@@ -31,7 +28,7 @@ cellwright inspect gradients runs/book -o book.png
 cellwright inspect gradients runs/book --text other.txt --json
 """
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # lags of the table
-BAD_LISTS = "expected {wanted}, separated by commas, got {value!r}"
+LARGEST = 1e4  # of a bias
 
 Runs = Annotated[
     list[Path] | None,
@@ -75,6 +72,7 @@ def gradients(
     as_json: flags.Json = False,
 ) -> None:
     """Show how a state's gradient fades with the lag, beside its bound and the product of f."""
+    from cellwright.inspect.gradients_of import Draws, of_cell, of_run
     from cellwright.inspect.gradients_plot import check_path, draw
 
     if out is not None:
@@ -84,8 +82,9 @@ def gradients(
     names = cells if cells is not None else "" if run else "rnn,lstm,gru"
     wanted = [(name, catalogue.find(name)) for name in _split(names)]
     biases = _numbers(forget_bias)
-    panels = [p for name, cell in wanted for p in _cell(name, cell, biases, hidden, lags, samples)]
-    panels += [p for path in run or [] for p in _run(path, text, lags, samples)]
+    draws = Draws(lags, samples)
+    panels = [p for name, cell in wanted for p in of_cell(name, cell, biases, hidden, draws)]
+    panels += [p for path in run or [] for p in of_run(path, text, draws)]
     caption = _caption(panels, hidden if wanted else None, samples, bool(run))
     if out is not None:
         draw(panels, caption, out)
@@ -107,48 +106,68 @@ def _numbers(text: str) -> list[float]:
         made = [float(word) for word in _split(text)]
     except ValueError:
         made = []
-    if not made or any(abs(number) > 1e4 for number in made):  # NaN compares as false
-        raise UsageFault("--forget-bias: " + BAD_LISTS.format(wanted="numbers", value=text))
-    if any(number != number for number in made):
-        raise UsageFault("--forget-bias: " + BAD_LISTS.format(wanted="numbers", value=text))
+    if not made or not all(abs(number) <= LARGEST for number in made):  # NaN is not
+        raise UsageFault(f"--forget-bias: expected numbers separated by commas, got {text!r:.60}")
     return made
 
 
-def _cell(
-    name: str, cell: type[Cell], biases: Sequence[float], hidden: int, lags: int, samples: int
-) -> Iterator["Panel"]:
-    """A panel for a cell, one for each forget bias where it has one; a sample is a seed."""
-    import torch
-
-    from cellwright.inspect.gradients import WARM, LayerFlow, StateFlow, gradient_flow
-    from cellwright.inspect.gradients_plot import Panel
-
-    def flow(seed: int, bias: float | None) -> "LayerFlow":
-        torch.manual_seed(seed)
-        module, widths = _module(cell, hidden)
-        if bias is not None:
-            module.blocks()["f.bias"].fill_(bias)
-        x = tuple(torch.randn(WARM + lags, 1, width, dtype=torch.float64) for width in widths)
-        return gradient_flow(module, x, lags)[0]
-
-    with torch.random.fork_rng(devices=[]):
-        gated = "f.bias" in _module(cell, hidden)[0].blocks()
-        for bias in biases if gated else (None,):
-            each = [flow(seed, bias) for seed in range(samples)]
-            states = [
-                StateFlow(
-                    first.state,
-                    torch.cat([f.states[k].gain for f in each]),
-                    first.keep,
-                    None if first.kept is None else torch.cat([_kept(f.states[k]) for f in each]),
-                )
-                for k, first in enumerate(each[0].states)
-            ]
-            made = LayerFlow(0, torch.cat([f.bound for f in each]), tuple(states))
-            title = name if bias is None else f"{name}, forget bias {bias:g}"
-            yield Panel(title, "untrained", made)
+def _caption(panels: Sequence["Panel"], hidden: int | None, samples: int, runs: bool) -> str:
+    """How the numbers were computed, for the picture and the terminal."""
+    states = dict.fromkeys(s.state for p in panels for s in p.flow.states)
+    several = any(len(p.flow.states) > 1 for p in panels)
+    keeps = dict.fromkeys(s.keep for p in panels for s in p.flow.states if s.keep)
+    said = [
+        f"{', '.join(states)}: largest singular value of the exact Jacobian of the state at the "
+        "last step by itself k steps earlier"
+        + (" (the others held fixed there)" if several else "")
+        + f"; median and range of {samples}",
+    ]
+    if hidden is not None:
+        said[0] += f" seeds, {hidden} units, N(0, 1) inputs" + (", or" if runs else "")
+    if runs:
+        said[0] += " places in the run's text"
+    said.append(
+        "Dotted: the bound, the product of the k steps' largest singular values"
+        + (" (of all states at once)" if several else "")
+    )
+    if keeps:
+        marks = ", ".join(f"Π {keep}" for keep in keeps)
+        said.append(
+            f"Dashed, {marks}: what the direct path multiplies the state with, the unit that "
+            "keeps most"
+        )
+    return ". ".join(said) + ". float64, torch operations."
 
 
-def _kept(state: object) -> "Tensor":
-    kept = getattr(state, "kept")  # noqa: B009
-    return kept
+def _print(out: "Console", panels: Sequence["Panel"], caption: str) -> None:
+    """A table of the medians, a line for each state, bound and keep."""
+    longest = max(p.flow.lags for p in panels)
+    lags = [k for k in SHOWN if k <= longest]
+    if longest not in lags:
+        lags.append(longest)
+    while len(lags) > 4 and not fits(out, _table(panels, lags)):
+        lags.pop(len(lags) // 2)
+    out.print(_table(panels, lags))
+    paragraph(out, caption)
+
+
+def _table(panels: Sequence["Panel"], lags: Sequence[int]) -> Table:
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    made.add_column("k, steps back")
+    for lag in lags:
+        made.add_column(f"{lag}", justify="right", no_wrap=True)
+
+    def add(label: str, values: "Tensor", style: str | None = None) -> None:
+        middle = values.median(0).values
+        shown = [f"{middle[k - 1]:.1e}" if k <= len(middle) else "." for k in lags]
+        made.add_row(f"  {label}", *shown, style=style)
+
+    for panel in panels:
+        made.add_row(f"{panel.title}, {panel.when}", style="bold")
+        for state in panel.flow.states:
+            add(f"|d{state.state}_T/d{state.state}|", state.gain)
+            if state.kept is not None:
+                add(f"Π {state.keep}", state.kept, "label")
+        add("bound", panel.flow.bound, "label")
+        made.add_section()
+    return made

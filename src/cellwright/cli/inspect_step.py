@@ -9,7 +9,7 @@ import typer
 
 from cellwright.cli import flags
 from cellwright.cli.models import Run, load
-from cellwright.cli.terminal import console
+from cellwright.cli.terminal import console, paragraph
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,18 +102,19 @@ def _print_step(out: "Console", name: str, found: list["Row"]) -> None:
     out.print(f"\n{TITLES[name]}", style="bold")
     if out.width < WIDE:
         for row in found:
-            out.print(f"  {row.name or '·'}" + (f" = {row.formula}" if row.formula else ""))
+            head = " = ".join(filter(None, (row.name, row.formula)))
+            paragraph(out, head, indent=" " * 4, first="  ")
             if row.numbers:
-                out.print(f"    {row.numbers}", style="label")
+                paragraph(out, row.numbers, indent=" " * 4)
             out.print(f"    = {number(row.value)}", style="number")
         return
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False, expand=True)
     table.add_column(width=8, no_wrap=True)
     table.add_column(ratio=1)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, vertical="bottom")
     for row in found:
         how = "\n".join(filter(None, (row.formula, row.numbers)))
-        table.add_row(row.name or "", how, "\n" * how.count("\n") + number(row.value))
+        table.add_row(row.name or "", how, number(row.value))
     out.print(table)
 
 

@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cellwright.cli.faults import UsageFault
+from cellwright.cli.show_picture import Focus, Theme, Unrolled, Versus, View
 from cellwright.cli.terminal import console
 from cellwright.targets.equations import equations
 from cellwright.targets.latex import latex
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 EXAMPLES = """
 cellwright show lstm
 cellwright show peephole --as latex > peephole.tex
+cellwright show lstm --as svg --versus gru -o lstm-and-gru.svg
+cellwright show mycells.py:Leaky --as png --unrolled -o leaky.png
 cellwright show gru-cho --as torch --input 64 --hidden 128 > gru_cho.py
 cellwright show mycells.py:Leaky --as json > leaky.json
 cellwright show gru --as passes --hidden 4
@@ -41,10 +45,10 @@ As = Annotated[
     typer.Option(
         "--as",
         metavar="FORM",
-        help="equations: to read; latex: for a paper; mathml: for a page; torch: source to paste "
-        "and run; json: the cell as data; plan: its program and adjoint, and how they run here; "
-        "passes: the program after each pass; llvm: the loop for this processor; asm: the same, "
-        "assembled",
+        help="equations: to read; latex: for a paper; mathml: for a page; svg, png: a diagram; "
+        "torch: source to paste and run; json: the cell as data; plan: its program and adjoint, "
+        "and how they run here; passes: the program after each pass; llvm: the loop for this "
+        "processor; asm: the same, assembled",
     ),
 ]
 Input = Annotated[
@@ -56,6 +60,10 @@ Hidden = Annotated[
 Widths = Annotated[
     list[str] | None,
     typer.Option("--width", metavar="NAME=N", help="another width of the cell, as in proj=64"),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="a file to write; what it holds is replaced"),
 ]
 Dtype = Annotated[
     str | None,
@@ -76,6 +84,7 @@ class Asked:
     widths: dict[str, int]
     dtype: str | None
     adjoint: bool
+    view: View
 
     def sizes(self) -> dict[str, int]:
         """Return a size for every width of the cell; UsageFault names what is missing."""
@@ -115,8 +124,13 @@ def show(
     width: Widths = None,
     dtype: Dtype = None,
     adjoint: Adjoint = False,
+    unrolled: Unrolled = False,
+    focus: Focus = None,
+    versus: Versus = None,
+    theme: Theme = None,
+    out: Out = None,
 ) -> None:
-    """Print a cell: its equations, source that runs anywhere, data, or what is compiled of it."""
+    """Show a cell: its equations, its diagram, source that runs anywhere, or its compiled code."""
     if form not in FORMS:
         raise UsageFault(f"--as: expected one of {', '.join(FORMS)}, got {form!r:.40}")
     typed = {"--input": input, "--hidden": hidden, "--width": width}
@@ -127,8 +141,25 @@ def show(
         raise UsageFault(f"--dtype: expected {' or '.join(DTYPES)}, got {dtype!r:.40}")
     from cellwright.cells import find
 
-    asked = Asked(find(cell), input, hidden, _widths(width or ()), dtype, adjoint)
-    console().file.write(FORMS[form](asked).rstrip("\n") + "\n")
+    view = View(unrolled, focus or (), None if versus is None else find(versus), theme)
+    _refuse(form, view.flags, PICTURES)
+    if form == "png" and out is None:
+        raise UsageFault("--as png: give the file to write, as in -o cell.png")
+    asked = Asked(find(cell), input, hidden, _widths(width or ()), dtype, adjoint, view)
+    made = FORMS[form](asked)
+    if out is not None:
+        _write(out, made)
+    elif isinstance(made, str):
+        console().file.write(made.rstrip("\n") + "\n")
+
+
+def _write(path: Path, made: str | bytes) -> None:
+    """Write a form to a file, whole or not at all."""
+    from cellwright.lm.atomic import replacing
+
+    data = made if isinstance(made, bytes) else f"{made.rstrip()}\n".encode()
+    with replacing(path) as file:
+        file.write(data)
 
 
 def _refuse(form: str, flags: Sequence[str], forms: Sequence[str]) -> None:
@@ -227,10 +258,12 @@ def _commented(sign: str, text: object) -> str:
     return "\n".join(f"{sign} {line}" for line in str(text).splitlines())
 
 
-FORMS: dict[str, Callable[[Asked], str]] = {
+FORMS: dict[str, Callable[[Asked], str | bytes]] = {
     "equations": lambda asked: equations(asked.cell),
     "latex": lambda asked: latex(asked.cell),
     "mathml": lambda asked: mathml(asked.cell),
+    "svg": lambda asked: asked.view.svg(asked.cell),
+    "png": lambda asked: asked.view.png(asked.cell),
     "torch": torch_source,
     "json": data,
     "plan": program,
@@ -238,6 +271,7 @@ FORMS: dict[str, Callable[[Asked], str]] = {
     "llvm": intermediate,
     "asm": assembly,
 }
+PICTURES = ("svg", "png")
 COMPILED = ("llvm", "asm")
 TYPED = ("plan", *COMPILED)
 SIZED = ("torch", "plan", "passes", *COMPILED)

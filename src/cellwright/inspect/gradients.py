@@ -69,6 +69,17 @@ class LayerFlow:
         }
 
 
+def joined(flows: Sequence[LayerFlow]) -> LayerFlow:
+    """Put the samples of flows of one kind of layer together."""
+    states = []
+    for same in zip(*(flow.states for flow in flows), strict=True):
+        kept = [s.kept for s in same if s.kept is not None]
+        gain = torch.cat([s.gain for s in same])
+        first = same[0]
+        states.append(StateFlow(first.state, gain, first.keep, torch.cat(kept) if kept else None))
+    return LayerFlow(flows[0].layer, torch.cat([f.bound for f in flows]), tuple(states))
+
+
 def gradient_flow(module: Recurrent, x: Tensor | Tensors, lags: int) -> tuple[LayerFlow, ...]:
     """Compute the flow of every layer, each for the sequence that the layers below give it.
 

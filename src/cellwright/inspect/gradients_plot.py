@@ -42,14 +42,14 @@ def draw(panels: Sequence[Panel], caption: str, path: Path) -> None:
 
     check_path(path)
     rows = math.ceil(len(panels) / 2)
-    lines = textwrap.wrap(caption, 92)
+    lines = textwrap.wrap(caption, 108)
     below = 0.75 + 0.185 * len(lines)  # inches, for the axis' name and the caption
     height = 0.65 + 2.35 * rows + below
     figure = Figure(figsize=(7, height), dpi=160, facecolor="white")
     fields = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).flatten()
     figure.subplots_adjust(
-        left=0.105, right=0.985, bottom=below / height, top=1 - 0.65 / height, wspace=0.06,
-        hspace=0.3,
+        left=0.105, right=0.97, bottom=below / height, top=1 - 0.65 / height, wspace=0.06,
+        hspace=0.22,
     )  # fmt: skip
     for number, (axes, panel) in enumerate(zip(fields, panels, strict=False)):
         _panel(axes, panel, lowest=number + 2 >= len(panels))
@@ -60,7 +60,9 @@ def draw(panels: Sequence[Panel], caption: str, path: Path) -> None:
         0.012, 1 - 0.2 / height, "How much of a state is left in itself, k steps later",
         fontsize=14, fontweight="bold", color=INK, va="center",
     )  # fmt: skip
-    figure.text(0.545, (below - 0.42) / height, "k, steps back", fontsize=11, color=INK, ha="center")
+    figure.text(
+        0.545, (below - 0.42) / height, "k, steps back", fontsize=11, color=INK, ha="center"
+    )
     figure.text(
         0.012, 0.08 / height, "\n".join(lines), fontsize=9, color=FAINT, va="bottom",
         linespacing=1.35,

@@ -12,6 +12,7 @@ from cellwright.inspect.errors import InspectError
 from cellwright.inspect.page_parts import body, cell_facts, steps_of
 from cellwright.inspect.walk_back import look_back
 from cellwright.inspect.walk_values import Array, Reading, layers_of, read, run
+from cellwright.language.ops import Op
 from cellwright.lm.atomic import replacing
 from cellwright.web import LARGEST, page
 
@@ -31,6 +32,7 @@ SCRIPTS: Final = (
     "walk_steps.js",
     "walk.js",
 )
+STORED: Final = (Op.INPUT, Op.STATE, Op.LINEAR)  # values that follow from no other on the page
 ROOM_FOR_REST: Final = 200_000  # bytes of a page that are not numbers
 
 
@@ -205,7 +207,7 @@ def _live(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[str,
 
 
 def _stored(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[str, Any]:
-    """What a page shows that cannot compute: every node's values, guesses, effects."""
+    """What a page shows that lacks the matrices: what they made, guesses, effects."""
     assert model.tokenizer is not None
     log = reading.log_probabilities()
     targets = _targets(reading)
@@ -232,7 +234,7 @@ def _stored(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[st
         "weights": [_weights(layer.weights, floats, 1) for layer in reading.layers],
         "values": [
             [
-                floats.add(v) if node.op != "bias" else None
+                floats.add(v) if node.op in STORED else None
                 for node, v in zip(layer.graph.nodes, values, strict=True)
             ]
             for layer, values in zip(reading.layers, reading.values, strict=True)

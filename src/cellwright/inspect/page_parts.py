@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 from cellwright.inspect.walk import Choice, Sum, Walk, walk
 from cellwright.inspect.walk_lines import has_own_line, lines
 from cellwright.inspect.walk_values import Reading
+from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.ops import LEAVES, Op
 from cellwright.targets.equations import PLAIN
 from cellwright.targets.formulas import Name, When, sides
 from cellwright.targets.formulas import lines as written
 from cellwright.targets.mathml import NOTATION
+from cellwright.targets.svg import single, svg
 
 if TYPE_CHECKING:
     from cellwright.lm import LanguageModel
@@ -158,6 +160,7 @@ def body(model: "LanguageModel", reading: Reading, text: str) -> str:
 <div class="columns">
 <aside id="cell" aria-labelledby="cell-title" tabindex="0">
 <h2 id="cell-title">The cell</h2>
+{_picture(graph)}
 <ul id="cell-lines">{_equations(graph)}</ul>
 </aside>
 <section id="story" aria-labelledby="story-title" tabindex="-1">
@@ -184,6 +187,14 @@ def body(model: "LanguageModel", reading: Reading, text: str) -> str:
 </div>
 <footer>Numbers have six decimals; the last two, small, are there to recompute the first four by.
 The address of this page says where you look: send it on, with the file.</footer>"""
+
+
+def _picture(graph: Graph) -> str:
+    """The cell's diagram, or why there is none; its equations stand below it either way."""
+    try:
+        return f'<div class="picture">{svg(single(graph))}</div>'
+    except CellError as error:
+        return f'<p class="note">{html.escape(str(error))}</p>'
 
 
 def _equations(graph: Graph) -> str:

@@ -318,8 +318,8 @@ def _check_masks(graph: Graph) -> None:
             )
 
 
-def _check_used(graph: Graph) -> None:
-    """Refuse equations, inputs and weights that nothing reads: they are slips of the pen."""
+def read(graph: Graph) -> set[int]:
+    """Return the values that new states and outputs need."""
     alive: set[int] = set()
     front = [*(s.next for s in graph.states), *graph.outputs]
     while front:
@@ -327,6 +327,12 @@ def _check_used(graph: Graph) -> None:
         if at not in alive:
             alive.add(at)
             front += graph.nodes[at].args
+    return alive
+
+
+def _check_used(graph: Graph) -> None:
+    """Refuse equations, inputs and weights that nothing reads: they are slips of the pen."""
+    alive = read(graph)
     dead = [k for k, n in enumerate(graph.nodes) if k not in alive and n.op is not Op.STATE]
     if dead:  # a named one, where there is one: its line is known
         index = min(dead, key=lambda k: graph.nodes[k].name is None)

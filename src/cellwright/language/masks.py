@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from cellwright.language.graph import Graph, Node
+from cellwright.language.graph import Graph, Node, read
 from cellwright.language.ops import Op
 
 
@@ -72,13 +72,7 @@ def _is_one(graph: Graph, index: int, means: dict[str, float]) -> bool:
 
 def _without_dead(graph: Graph) -> Graph:
     """Drop what nothing reads any more."""
-    alive = {*graph.inputs, *(s.leaf for s in graph.states)}
-    front = [*(s.next for s in graph.states), *graph.outputs]
-    while front:
-        at = front.pop()
-        if at not in alive:
-            alive.add(at)
-            front += graph.nodes[at].args
+    alive = {*graph.inputs, *(s.leaf for s in graph.states), *read(graph)}
     new = {old: k for k, old in enumerate(sorted(alive))}
     kept = [n for k, n in enumerate(graph.nodes) if k in new]
     return replace(

@@ -102,10 +102,17 @@ def _parted(name: str) -> tuple[str, str]:
 
 def nearest(pattern: str, names: Iterable[str]) -> str:
     """Name what a pattern may have been meant for: `did you mean layers.0.f?`, or all there is."""
-    short = dict.fromkeys(name.split(".", 2)[-1] for name in names)
-    pool = [*names, *short] if pattern.startswith("layers") else [*short, *names]
-    close = difflib.get_close_matches(pattern, pool, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(short)}"
+    names = list(names)
+    own = [name.split(".", 2)[-1] for name in names]
+    wanted = pattern.split(".", 2)[-1] if pattern.startswith("layers.") else pattern
+    close = [short for short in own if wanted.startswith(short) and "." not in short]  # f of forget
+    close += difflib.get_close_matches(wanted, dict.fromkeys(own), n=3, cutoff=0.5)
+    close = list(dict.fromkeys(close))[:3]
+    if pattern.startswith("layers."):  # in that layer if there is one, else in the nearest
+        held = [[n for n, short in zip(names, own, strict=True) if short == c] for c in close]
+        close = [difflib.get_close_matches(pattern, full, n=1, cutoff=0.0)[0] for full in held]
+    known = ", ".join(dict.fromkeys(own))
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {known}"
 
 
 def _unknown(pattern: str, known: Mapping[str, Place], layers: Sequence[Layer]) -> Sequence[str]:

@@ -36,12 +36,18 @@ def picked(labels: Sequence[int], choice: Choice, what: str) -> tuple[int, ...]:
 
 def is_one(choice: object) -> TypeGuard[SupportsIndex]:
     """Tell whether a choice is of one label, whose dimension then goes."""
-    return hasattr(choice, "__index__") and not isinstance(choice, bool | Tensor)
+    if isinstance(choice, bool) or getattr(choice, "ndim", 0):  # an array of one is a list
+        return False
+    try:
+        index(choice)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
 
 
 def _listed(choice: object, what: str) -> list[int]:
-    if hasattr(choice, "tolist"):  # a tensor or an array
-        choice = choice.tolist()
+    as_list = getattr(choice, "tolist", None)  # of a tensor or an array
+    choice = as_list() if callable(as_list) else choice
     made = list(choice) if isinstance(choice, Sequence) else None
     if made is None or isinstance(choice, str) or not all(is_one(k) for k in made):
         raise TraceError(f"{what}: expected a number, a list of numbers or a slice, got {choice!r}")

@@ -65,6 +65,7 @@ document.addEventListener("keydown", (event) => {
   page.go({ t: page.at.t + by });
 });
 addEventListener("hashchange", () => page.follow());
-matchMedia("(max-width: 40rem)").addEventListener("change", () => page.showTimeline());
+for (const media of [DARK, NARROW]) media.addEventListener("change", () => page.show());
 page.follow();
+globalThis.walkthrough = page; // for those who look on in the console
 document.documentElement.dataset.ready = "true";

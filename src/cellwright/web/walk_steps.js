@@ -49,28 +49,29 @@ function waterfall(page, working, update) {
   const bars = [{ label: `${update.name} before`, from: 0, to: start }];
   let level = 0;
   for (const { node, sign } of keeping) {
-    bars.push({ label: `kept: ${page.facts.lines[node]?.text ?? update.name}`, from: level, to: (level += sign * working.value(node, unit)) });
+    bars.push({ label: `kept: ${page.facts.lines[node]?.text ?? update.name}`, from: level, to: (level += sign * working.value(node, unit)), kept: true });
   }
   for (const { node, sign } of rest) {
     bars.push({ label: `${sign < 0 ? "− " : "+ "}${page.facts.lines[node]?.name || page.facts.lines[node]?.text || page.facts.nodes[node].name || "a number"}`, from: level, to: (level += sign * working.value(node, unit)) });
   }
   bars.push({ label: `${update.name} after`, from: 0, to: end });
   const low = Math.min(0, ...bars.map((b) => Math.min(b.from, b.to))), high = Math.max(0, ...bars.map((b) => Math.max(b.from, b.to)));
-  const span = high - low || 1, x = (v) => 4 + ((v - low) / span) * 292;
+  const span = high - low || 1, room = NARROW.matches ? 330 : 520;
+  const x = (v) => 4 + ((v - low) / span) * (room - 8);
   const height = 34 * bars.length + 4;
   const words = bars.map(({ label, from, to }) => `${label}: ${brief(to - from, 4)}`).join("; ");
   return h("figure", {},
-    svg("svg", { viewBox: `0 0 300 ${height}`, class: "waterfall", role: "img", "aria-label": words },
+    svg("svg", { viewBox: `0 0 ${room} ${height}`, class: "waterfall", role: "img", "aria-label": words },
       svg("line", { x1: x(0), x2: x(0), y1: 0, y2: height, class: "zero" }),
-      bars.flatMap(({ label, from, to }, k) => {
+      bars.flatMap(({ label, from, to, kept: stays }, k) => {
         const y = 34 * k, whole = k === 0 || k === bars.length - 1;
-        const made = svg("rect", { x: Math.min(x(from), x(to)), y: y + 15, width: Math.max(1, Math.abs(x(to) - x(from))), height: 12, class: whole ? "whole" : to < from ? "down" : "up" });
-        const name = svg("text", { x: 4, y: y + 11 }), amount = svg("text", { x: 296, y: y + 11, "text-anchor": "end" });
+        const made = svg("rect", { x: Math.min(x(from), x(to)), y: y + 15, width: Math.max(1, Math.abs(x(to) - x(from))), height: 12, class: whole ? "whole" : stays ? "kept" : to < from ? "down" : "up" });
+        const name = svg("text", { x: 4, y: y + 11 }), amount = svg("text", { x: room - 4, y: y + 11, "text-anchor": "end" });
         name.textContent = label;
         amount.textContent = brief(to - from, 4);
         return [made, name, amount];
       })),
-    h("figcaption", {}, `From ${update.name} before to ${update.name} after, for unit ${unit}: each bar begins where the one above it ends. Orange adds, blue takes away.`));
+    h("figcaption", {}, `From ${update.name} before to ${update.name} after, for unit ${unit}: each bar begins where the one above it ends. Green is kept; of what is written, orange adds and blue takes away.`));
 }
 
 const items = (page, working, step) => step.items.map((k) => working.item(k, page.at.unit));
@@ -224,7 +225,7 @@ const STEPS = {
     const top = [...seen].sort((a, b) => gain(b) - gain(a)).slice(0, 6);
     const most = Math.max(...sides.flatMap(({ bits }) => seen.map(bits)), 1);
     const strip = ({ label, bits }) => h("figure", { class: "side" }, h("figcaption", {}, `${label}: ${brief(mean({ bits }))} bits a token`),
-      h("p", { class: "strip", dir: "auto" }, text.pieces.flatMap((piece, k) => [h("span", { style: bits(k) === null ? "" : painted(mix(PALE, AMBER, bits(k) / most)) }, piece === "\n" ? "⏎" : piece), piece === "\n" ? h("br", {}) : facts.exact ? "" : " "])));
+      h("p", { class: "strip", dir: "auto" }, text.pieces.flatMap((piece, k) => [h("span", { style: bits(k) === null ? "" : painted(surprise(bits(k) / most)) }, piece === "\n" ? "⏎" : piece), piece === "\n" ? h("br", {}) : facts.exact ? "" : " "])));
     const better = mean(other) - mean(sides[0]);
     return [
       say(`Here the ${facts.cell} needs ${brief(mean(sides[0]))} bits a token, ${other.label === facts.cell ? "the other" : other.label} ${brief(mean(other))}: `, better >= 0 ? `${brief(better)} fewer.` : `${brief(-better)} more.`),

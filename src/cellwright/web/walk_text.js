@@ -81,9 +81,10 @@ class LiveText {
   }
 }
 
+/** What is read and what the matrices make is stored; the rest follows from it unit by unit. */
 class StoredText {
   constructor(facts, floats) {
-    Object.assign(this, facts.text, { facts, floats });
+    Object.assign(this, facts.text, { facts, floats, made: new Map() });
   }
 
   at([start, size]) {
@@ -91,13 +92,16 @@ class StoredText {
   }
 
   value(layer, node, t) {
-    const place = this.facts.values[layer][node];
-    if (!place) {
-      const { bias } = this.weights(layer, node);
-      return bias || new Float64Array(this.facts.widths[layer][node]);
+    const place = this.facts.values[layer][node], width = this.facts.widths[layer][node];
+    if (place) return this.at([place[0] + t * width, width]);
+    const key = `${layer} ${node} ${t}`;
+    if (!this.made.has(key)) {
+      const own = this.facts.graph.nodes[node];
+      const args = own.args.map((k) => this.value(layer, k, t));
+      const weights = this.weights(layer, node);
+      this.made.set(key, wide(OPS[own.op]({ node: own, width, weights, args }), width));
     }
-    const width = this.facts.widths[layer][node];
-    return this.at([place[0] + t * width, width]);
+    return this.made.get(key);
   }
 
   weights(layer, node) {

@@ -1,6 +1,9 @@
 // What stands around the steps: where somebody looks, the text, the unit over time.
 
-const PALE = [247, 247, 244], TEAL = [0, 105, 92], BLUE = [33, 102, 172], ORANGE = [190, 84, 0], AMBER = [214, 137, 0];
+const DARK = matchMedia("(prefers-color-scheme: dark)"), NARROW = matchMedia("(max-width: 40rem)");
+const LIGHTS = { none: [247, 247, 244], gate: [0, 105, 92], less: [33, 102, 172], more: [190, 84, 0], surprise: [214, 137, 0] };
+const DARKS = { none: [38, 43, 46], gate: [95, 201, 181], less: [111, 177, 236], more: [242, 142, 60], surprise: [240, 175, 50] };
+const hue = (name) => (DARK.matches ? DARKS : LIGHTS)[name];
 
 const mix = (a, b, share) => a.map((x, k) => Math.round(x + (b[k] - x) * Math.min(1, Math.max(0, share))));
 
@@ -11,8 +14,9 @@ function painted(rgb) {
   return `background:rgb(${rgb.join(" ")});color:${light > 0.179 ? "#000" : "#fff"}`;
 }
 
-const gate = (v) => mix(PALE, TEAL, v);
-const signed = (v, scale) => mix(PALE, v < 0 ? BLUE : ORANGE, Math.abs(v) / scale);
+const gate = (v) => mix(hue("none"), hue("gate"), v);
+const signed = (v, scale) => mix(hue("none"), hue(v < 0 ? "less" : "more"), Math.abs(v) / scale);
+const surprise = (share) => mix(hue("none"), hue("surprise"), share);
 
 /** A token as it can be told from nothing: blanks have signs, a lone accent has a circle. */
 function shown(piece) {
@@ -76,7 +80,10 @@ class Page {
     const { at, facts, places, text } = this, step = facts.steps[at.step];
     for (const link of places.steps.querySelectorAll("a")) {
       const here = Number(link.dataset.step) === at.step;
-      if (here) link.setAttribute("aria-current", "step");
+      if (here) {
+        link.setAttribute("aria-current", "step");
+        places.steps.scrollLeft = link.offsetLeft - places.steps.offsetLeft - 40;
+      }
       else link.removeAttribute("aria-current");
       link.href = location.hash.replace(/step=\d+/, `step=${link.dataset.step}`) || `#step=${link.dataset.step}`;
     }
@@ -130,7 +137,7 @@ class Page {
     }
     const most = Math.max(...text.pieces.map((_, k) => text.bits(k) ?? 0), 1);
     return {
-      paint: (k) => (text.bits(k) === null ? "" : painted(mix(PALE, AMBER, text.bits(k) / most))),
+      paint: (k) => (text.bits(k) === null ? "" : painted(surprise(text.bits(k) / most))),
       said: (k) => (text.bits(k) === null ? "the first: not predicted" : `surprise ${brief(text.bits(k))} bits`),
       legend: `The more amber, the more surprised the model was: ${brief(most, 1)} bits at the most, 0 where it was sure.`,
     };
@@ -164,7 +171,7 @@ class Page {
   /** The named values of one unit, some tokens to either side: a table, and its colours. */
   showTimeline() {
     const { at, facts, places, text } = this;
-    const reach = matchMedia("(max-width: 40rem)").matches ? 2 : 6;
+    const reach = NARROW.matches ? 2 : 6;
     const size = Math.min(2 * reach + 1, text.pieces.length);
     const first = Math.min(Math.max(0, at.t - reach), text.pieces.length - size);
     const steps = Array.from({ length: size }, (_, k) => first + k);
@@ -177,13 +184,13 @@ class Page {
       const cell = (t) => h("td", { class: here(t), style: painted(kind === "gate" ? gate(pick(t)) : signed(pick(t), scale)) }, brief(pick(t)));
       return h("tr", {}, h("th", { scope: "row" }, label), steps.map(cell));
     };
-    const rows = facts.traced.filter(({ node }) => at.unit < facts.widths[at.layer][node]);
+    const rows = facts.traced.filter(({ node }) => at.unit < facts.widths[at.layer][node]).map(row);
     const table = h("table", { class: "timeline" },
       h("caption", {}, `Unit ${at.unit}, tokens ${first} to ${first + size - 1}. Teal: 0 to 1; blue to orange: negative to positive` +
         (scales.size ? `, full at the 99th percentile of this layer and text (${[...scales].join(", ")}).` : ".")),
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "token"),
         steps.map((t) => h("th", { scope: "col", class: here(t), "aria-current": t === at.t ? "true" : null }, token(text.pieces[t]))))),
-      h("tbody", {}, rows.map(row)));
+      h("tbody", {}, rows));
     places.timeline.replaceChildren(table);
   }
 

@@ -149,7 +149,7 @@ class _Maker:
             return self.add(Kind.INPUT, node.name or "", index)
         if node.op is Op.STATE:
             return self.add(Kind.BEFORE, node.name or "", index)
-        values = node.attr("values", (node.attr("value"),))
+        values = node.attr("values") or (node.attr("value"),)
         assert isinstance(values, tuple)
         listed = [number(value) for value in values if isinstance(value, float)]
         text = ", ".join(listed if len(listed) < 4 else [*listed[:3], "…"])
@@ -219,9 +219,12 @@ class _Maker:
         peepholes = [Feed(v, peephole=True) for v in dict.fromkeys(self.value(h) for h in holes)]
         if not vectors and not holes:
             label = "b" if label == "W" else label
-        made = self.add(Kind.LAYER, label, index, peepholes[:MOST_PEEPHOLES])
-        more = tuple(feed.source for feed in peepholes[MOST_PEEPHOLES:])
-        self.joined[made] = (*vectors, *(v for v in more if v not in vectors))
+        if len(peepholes) > MOST_PEEPHOLES:  # the box has no room for more: the rest meet first
+            rest = self.add(Kind.MERGE, "", None)
+            self.joined[rest] = tuple(feed.source for feed in peepholes[MOST_PEEPHOLES - 1 :])
+            peepholes[MOST_PEEPHOLES - 1 :] = [Feed(rest, peephole=True)]
+        made = self.add(Kind.LAYER, label, index, peepholes)
+        self.joined[made] = tuple(vectors)
         return made
 
     def _vectors(self, index: int) -> list[int]:
@@ -331,8 +334,6 @@ def _ordered(found: list[Block]) -> tuple[Block, ...]:
         stack.append((at, True))
         stack += [(source, False) for source in reversed(found[at].sources)]
     return tuple(
-        replace(
-            found[k], feeds=tuple(replace(f, source=new[f.source]) for f in found[k].feeds)
-        )
+        replace(found[k], feeds=tuple(replace(f, source=new[f.source]) for f in found[k].feeds))
         for k in order
     )

@@ -3,13 +3,16 @@
 from collections.abc import Set as AbstractSet
 
 from cellwright.targets.equations import rows
+from cellwright.targets.svg.arrows import arrow
 from cellwright.targets.svg.blocks import Block, Kind
 from cellwright.targets.svg.geometry import MARK, NAME, TEXT, Box, Drawing, Route
 from cellwright.targets.svg.shapes import (
+    Commands,
     Group,
     Path,
     Rect,
     Shape,
+    Spot,
     Text,
     crossings,
     rounded,
@@ -18,7 +21,6 @@ from cellwright.targets.svg.shapes import (
 from cellwright.targets.svg.symbols import Symbol, signs, symbol
 
 CORNER, FRAME_CORNER = 9.0, 14.0
-ARROW = (8.0, 4.2)  # length, half the width
 RING = 3.4  # from a block to the ring that marks it
 WORDS = {
     Kind.LAYER: "layer with weights",
@@ -35,32 +37,29 @@ WORDS = {
 
 def figure(
     drawing: Drawing,
-    step: str = "t",
     lit: AbstractSet[int] | None = None,
     marked: AbstractSet[int] = frozenset(),
 ) -> tuple[Shape, ...]:
-    """Return a cell's shapes at a step.
+    """Return a cell's shapes.
 
     lit: the blocks that are not faded, all where it is None; a wire is lit where both its ends
     are. marked: blocks to point out.
     """
-    made = _Figure(drawing, step, lit, marked)
+    made = _Figure(drawing, lit, marked)
     frame = Rect("frame", 0, 0, drawing.width, drawing.height, FRAME_CORNER)
-    shapes: list[Shape] = [frame, *made.wires(), *made.blocks()]
-    return tuple(shapes)
+    return frame, *made.wires(), *made.blocks()
 
 
 class _Figure:
     def __init__(
         self,
         drawing: Drawing,
-        step: str,
         lit: AbstractSet[int] | None,
         marked: AbstractSet[int],
     ) -> None:
-        self.drawing, self.step, self.lit, self.marked = drawing, step, lit, marked
+        self.drawing, self.lit, self.marked = drawing, lit, marked
         self.graph = drawing.cell.graph
-        self.signs = signs(self.graph, step)
+        self.signs = signs(self.graph)
         self.said = {
             name: f"{line.left} = {line.right}" for line in rows(self.graph) for name in line.names
         }
@@ -107,19 +106,17 @@ class _Figure:
         if route.out:  # it bends into the wire that goes on
             x, y = corners[-1]
             corners.append((x + route.out[0] * CORNER, y + route.out[1] * CORNER))
-        line = rounded(corners, CORNER)
         if block.kind is Kind.MERGE:
-            return (Path(style, line),)
-        return Path(style, _shortened(line)), Path("arrow", _head(route.corners))
+            return (Path(style, rounded(corners, CORNER)),)
+        return arrow(style, corners, CORNER)
 
     def blocks(self) -> list[Shape]:
         found: list[Shape] = []
         for k, block in enumerate(self.drawing.cell.blocks):
             shapes = self._block(k, block)
             if shapes:
-                found.append(
-                    Group(shapes, title=self._title(k), node=self._node(block), style=self._faded(k))
-                )
+                said, node = self._title(k), self._node(block)
+                found.append(Group(shapes, title=said, node=node, style=self._faded(k)))
         for sink, mark in self.drawing.marks.items():
             text = Text("note", mark.symbol, mark.x, mark.y, mark.size, mark.anchor)
             found.append(Group((text,), style=self._faded(sink[0])))
@@ -129,9 +126,7 @@ class _Figure:
         box = self.drawing.boxes[k]
         shapes: list[Shape] = []
         if block.kind in (Kind.LAYER, Kind.POINTWISE, Kind.PIECE, Kind.FIXED):
-            small = block.kind in (Kind.PIECE, Kind.FIXED)
-            size = MARK + 1 if small else TEXT if len(block.label) > 1 else TEXT + 2
-            shapes += [_boxed(block, box), _inside(Symbol(block.label), box, size)]
+            shapes += [_boxed(block, box), _inside(block, box)]
         elif block.kind in (Kind.INPUT, Kind.OUTPUT):
             sign = _name(self._end(block), box.x, box.y + NAME * 0.28, "middle")
             shapes += [_boxed(block, box), sign]
@@ -152,7 +147,7 @@ class _Figure:
 
     def _end(self, block: Block) -> Symbol:
         if block.kind is Kind.AFTER:
-            return symbol(block.label, self.step)
+            return symbol(block.label, "t")
         if block.kind is Kind.OUTPUT:
             index = next(k for k in self.graph.outputs if self.graph.nodes[k].name == block.label)
             return self.signs[index]
@@ -182,8 +177,11 @@ def _boxed(block: Block, box: Box) -> Rect:
     return Rect(block.kind.value, left, top, right - left, bottom - top, radius)
 
 
-def _inside(sign: Symbol, box: Box, size: float) -> Text:
-    return Text("ink", sign, box.x, box.y + size * 0.34, size)
+def _inside(block: Block, box: Box) -> Text:
+    size = TEXT if len(block.label) > 1 else TEXT + 2
+    if block.kind in (Kind.PIECE, Kind.FIXED):
+        size = MARK + 1
+    return Text("ink", Symbol(block.label), box.x, box.y + size * 0.34, size)
 
 
 def _name(sign: Symbol, x: float, y: float, anchor: str) -> Text:
@@ -191,34 +189,7 @@ def _name(sign: Symbol, x: float, y: float, anchor: str) -> Text:
     return Text("ink", sign, x, y, NAME, anchor, leans)
 
 
-Commands = tuple[tuple[str, tuple[float, ...]], ...]
-
-
-def _gap(spot: tuple[float, float], flat: bool) -> Commands:
+def _gap(spot: Spot, flat: bool) -> Commands:
     (x, y), far = spot, 6.0
     dx, dy = (far, 0.0) if flat else (0.0, far)
     return ("M", (x - dx, y - dy)), ("L", (x + dx, y + dy))
-
-
-def _shortened(line: Commands) -> Commands:
-    """Return a line that ends where its arrow begins."""
-    (x, y), before = line[-1][1], line[-2][1][-2:]
-    length = abs(x - before[0]) + abs(y - before[1]) or 1.0
-    back = min(ARROW[0] - 1.0, length) / length
-    end = (x + (before[0] - x) * back, y + (before[1] - y) * back)
-    return (*line[:-1], ("L", end))
-
-
-def _head(corners: tuple[tuple[float, float], ...]) -> Commands:
-    """Return the arrow at the end of a line."""
-    (x, y), before = corners[-1], corners[-2]
-    dx = (x > before[0]) - (x < before[0])
-    dy = (y > before[1]) - (y < before[1])
-    long, half = ARROW
-    back = (x - dx * long, y - dy * long)
-    return (
-        ("M", (x, y)),
-        ("L", (back[0] - dy * half, back[1] + dx * half)),
-        ("L", (back[0] + dy * half, back[1] - dx * half)),
-        ("Z", ()),
-    )

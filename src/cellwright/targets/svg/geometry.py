@@ -107,9 +107,7 @@ class _Measure:
         self.cell, self.place, self.lines, self.wires = cell, place, lines, wires
         self.signs = signs(cell.graph)
         self.named = {k: s for k in range(len(cell.blocks)) if (s := self._name(k)) is not None}
-        self.marked = {
-            wire.sink: self._side(wire) for wire in wires if self._mark(wire.sink)
-        }
+        self.marked = {wire.sink: self._side(wire) for wire in wires if self._mark(wire.sink)}
         self.wide: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])  # left, right
         self.tall: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])  # up, down
         for k, block in enumerate(cell.blocks):
@@ -165,7 +163,10 @@ class _Measure:
                 left = max(left, room + 2)
                 up = max(up, high / 2 + MARK + 6 if side == "top" else 0)
                 down = max(down, high / 2 + MARK + 6 if side == "bottom" else 0)
-        for room_of, at, sides in ((self.wide, column, (left, right)), (self.tall, row, (up, down))):
+        for room_of, at, sides in (
+            (self.wide, column, (left, right)),
+            (self.tall, row, (up, down)),
+        ):
             room_of[at] = [max(a, b) for a, b in zip(room_of[at], sides, strict=True)]
 
     def _used(self) -> tuple[set[int], set[int]]:

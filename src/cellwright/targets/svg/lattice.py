@@ -83,9 +83,7 @@ def lattice(cell: Blocks, place: Placement, tracks: int) -> Lattice:
                 blocks[x * height + at_row[row]] = k
                 if line.side == MIDDLE:
                     middles[k] = x * height + at_row[row]
-    return Lattice(
-        tuple(across), tuple(down), _places(across), _places(down), blocks, middles
-    )
+    return Lattice(tuple(across), tuple(down), _places(across), _places(down), blocks, middles)
 
 
 def _places(lines: Sequence[Line]) -> tuple[float, ...]:
@@ -93,7 +91,9 @@ def _places(lines: Sequence[Line]) -> tuple[float, ...]:
     for before, line in zip([None, *lines], lines, strict=False):
         if before is not None:
             both = before.side is None and line.side is None
-            at += STEP if both or before.number == line.number and before.side is not None else INTO
+            at += (
+                STEP if both or (before.number == line.number and before.side is not None) else INTO
+            )
         found.append(at)
     return tuple(found)
 

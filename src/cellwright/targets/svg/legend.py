@@ -46,7 +46,6 @@ def _moved(shape: Shape, x: float) -> Shape:
         return Rect(shape.style, shape.x + x, shape.y, shape.width, shape.height, shape.radius)
     assert isinstance(shape, Path)
     commands = tuple(
-        (c, tuple(v + x if k % 2 == 0 else v for k, v in enumerate(at)))
-        for c, at in shape.commands
+        (c, tuple(v + x if k % 2 == 0 else v for k, v in enumerate(at))) for c, at in shape.commands
     )
     return Path(shape.style, commands)

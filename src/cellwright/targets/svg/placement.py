@@ -61,9 +61,7 @@ class _Placer:
         self.carried = {belt.source for belt in found}
         self.lanes = {
             k: -lane
-            for lane, k in enumerate(
-                k for k in cell.of(Kind.BEFORE) if k not in self.carried
-            )
+            for lane, k in enumerate(k for k in cell.of(Kind.BEFORE) if k not in self.carried)
         }
         self.late: set[int] = set()  # made of what a belt carries away
         for k, block in enumerate(cell.blocks):
@@ -150,8 +148,10 @@ class _Placer:
     def _hangs(self, block: int) -> bool:
         """Tell whether a block reads what belts carry away and nothing else: it hangs from them."""
         sources = self.cell.blocks[block].sources
-        return bool(sources) and block not in self.on_belt and all(
-            s in self.ends or (s in self.late and self._hangs(s)) for s in sources
+        return (
+            bool(sources)
+            and block not in self.on_belt
+            and all(s in self.ends or (s in self.late and self._hangs(s)) for s in sources)
         )
 
     def _low(self, block: int) -> bool:
@@ -167,7 +167,7 @@ class _Placer:
     def _put_free(self, block: int) -> None:
         sources = self.cell.blocks[block].sources
         hanging = [s for s in sources if self._hangs(s) and s not in self.spots]
-        made = [s for s in self._new([s for s in sources if s not in hanging])]
+        made = self._new([s for s in sources if s not in hanging])
         made = [s for s in made if not self._is_merge(s) and s not in self.on_belt]
         if self._low(block):
             self.spots[block] = (self._column(), LAYERS)
@@ -203,14 +203,14 @@ class _Placer:
         if block in self.spots:
             return
         above = row + 1
-        if self._kind_at(column, above):
+        if self._blocked(column, above):
             column = self._column()
         self.spots[block] = (column, above)
         for source in self.cell.blocks[block].sources:
             if source not in self.ends:
                 self._hang(source, column, above)
 
-    def _kind_at(self, column: int, row: int) -> bool:
+    def _blocked(self, column: int, row: int) -> bool:
         return any(c == column and r >= row for c, r in self.spots.values())
 
     def finished(self) -> Placement:

@@ -5,6 +5,7 @@ cross. Every tree is laid in turn, then each is taken up again and laid anew whi
 """
 
 import heapq
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -43,10 +44,13 @@ class Wire:
 
 @dataclass
 class _Tree:
-    """The wires of one source: their points with the directions in use there, and their cost."""
+    """The wires of one source: their points with the directions in use there, as bits.
+
+    `parents` leads from each point back to the source; `cost` is theirs without crossings.
+    """
 
     wires: list[Wire] = field(default_factory=list)
-    used: dict[int, int] = field(default_factory=dict)  # point -> set of directions, as bits
+    used: dict[int, int] = field(default_factory=dict)
     ports: set[Port] = field(default_factory=set)
     parents: dict[int, int] = field(default_factory=dict)
     cost: float = 0.0
@@ -86,7 +90,7 @@ class _Router:
         self.low = {k for k, (_, row) in place.spots.items() if row == LAYERS}
 
     def _kept_free(self, place: Placement) -> dict[Port, int]:
-        """Return the ports between neighbours, each with the only source whose wires belong there."""
+        """Return the ports between neighbours, each with the source whose wires belong there."""
         found: dict[Port, int] = {}
         at = {spot: k for k, spot in place.spots.items()}
         for k, block in enumerate(self.cell.blocks):
@@ -125,7 +129,8 @@ class _Router:
         """Lay every tree; None where one finds no way."""
         for source in self.order:  # what runs straight along belts goes first
             tree = _Tree()
-            if not self._lay(source, tree, [s for s in self.sinks[source] if self._belt(source, s)]):
+            first = [s for s in self.sinks[source] if self._belt(source, s)]
+            if not self._lay(source, tree, first):
                 return None
             self._keep(source, tree)
         for source in self.order:
@@ -135,7 +140,8 @@ class _Router:
                 return None
             self._keep(source, tree)
         for _ in range(ROUNDS):
-            if not any([self._again(source) for source in self.order]):
+            better = [self._again(source) for source in self.order]
+            if not any(better):
                 break
         return tuple(wire for source in self.order for wire in self.trees[source].wires)
 
@@ -148,7 +154,7 @@ class _Router:
         cost = before.cost + CROSSING * self._crossings(before)
         best = before
         near = self.sinks[source]
-        far = sorted(reversed(near), key=lambda s: self._later(source, s))
+        far = sorted(near, key=lambda s: (*self._later(source, s), -self._far(source, s[0])))
         for sinks in (near, far):
             tree = _Tree()
             if self._lay(source, tree, sinks):
@@ -181,7 +187,8 @@ class _Router:
             if found is None:
                 return False
             points, cost = found
-            tree.cost += cost
+            crossed = sum(bool(self.at.get(point)) for point in points)
+            tree.cost += cost - CROSSING * crossed  # these may change: they are counted anew
             self._add(source, tree, sink, points)
         return True
 
@@ -189,7 +196,7 @@ class _Router:
         lead = [points[0]]
         while lead[-1] in tree.parents:
             lead.append(tree.parents[lead[-1]])
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in itertools.pairwise(points):
             way = self._way(a, b)
             tree.parents[b] = a
             for point, bit in ((a, way), (b, (way + 2) % 4)):
@@ -297,9 +304,7 @@ class _Router:
         return way == NORTH and self.cell.blocks[sink].kind is Kind.LAYER
 
 
-def _traced(
-    came: dict[tuple[int, int], tuple[int, int] | int], last: tuple[int, int]
-) -> list[int]:
+def _traced(came: dict[tuple[int, int], tuple[int, int] | int], last: tuple[int, int]) -> list[int]:
     points, at = [], last
     while True:
         points.append(at[0])

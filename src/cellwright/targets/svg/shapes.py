@@ -1,5 +1,6 @@
 """Shapes: what a picture is made of, apart from any file format."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,8 @@ class Group:
 
 
 Shape = Rect | Path | Text | Group
+Spot = tuple[float, float]
+Commands = tuple[tuple[str, tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,7 @@ class Picture:
     description: str
 
 
-def rounded(corners: Sequence[tuple[float, float]], radius: float) -> tuple[
-    tuple[str, tuple[float, ...]], ...
-]:
+def rounded(corners: Sequence[Spot], radius: float) -> Commands:
     """Return a line through corners, each of them made round as far as there is room."""
     made: list[tuple[str, tuple[float, ...]]] = [("M", corners[0])]
     for before, at, after in zip(corners, corners[1:], corners[2:], strict=False):
@@ -98,11 +99,9 @@ def rounded(corners: Sequence[tuple[float, float]], radius: float) -> tuple[
     return tuple(made)
 
 
-def tail(
-    corners: Sequence[tuple[float, float]], fork: tuple[float, float], before: float
-) -> list[tuple[float, float]]:
+def tail(corners: Sequence[Spot], fork: Spot, before: float) -> list[Spot]:
     """Return a line from `before` ahead of a fork on; the whole line where that is no more."""
-    for number, (a, b) in enumerate(zip(corners, corners[1:], strict=False)):
+    for number, (a, b) in enumerate(itertools.pairwise(corners)):
         low, high = sorted((a, b))
         if low[0] <= fork[0] <= high[0] and low[1] <= fork[1] <= high[1] and fork != a:
             start = _towards(fork, a, min(before, _length(a, fork)))
@@ -110,13 +109,11 @@ def tail(
     return list(corners)
 
 
-def crossings(
-    line: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]
-) -> list[tuple[tuple[float, float], bool]]:
+def crossings(line: Sequence[Spot], other: Sequence[Spot]) -> list[tuple[Spot, bool]]:
     """Return where two lines cross, and whether the first one runs across the page there."""
     found = []
-    for a, b in zip(line, line[1:], strict=False):
-        for c, d in zip(other, other[1:], strict=False):
+    for a, b in itertools.pairwise(line):
+        for c, d in itertools.pairwise(other):
             flat = a[1] == b[1]
             if flat == (c[1] == d[1]):
                 continue
@@ -127,11 +124,11 @@ def crossings(
     return found
 
 
-def _length(a: tuple[float, float], b: tuple[float, float]) -> float:
+def _length(a: Spot, b: Spot) -> float:
     return abs(a[0] - b[0]) + abs(a[1] - b[1])
 
 
-def _towards(a: tuple[float, float], b: tuple[float, float], far: float) -> tuple[float, float]:
+def _towards(a: Spot, b: Spot, far: float) -> Spot:
     """Return the point `far` from a on the way to b, along one axis."""
     length = _length(a, b) or 1.0
     return a[0] + (b[0] - a[0]) * far / length, a[1] + (b[1] - a[1]) * far / length

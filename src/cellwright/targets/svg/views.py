@@ -9,19 +9,20 @@ from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph
 from cellwright.targets.equations import rows
 from cellwright.targets.svg.blocks import Blocks, Kind, blocks
+from cellwright.targets.svg.closed import closed, closed_width
 from cellwright.targets.svg.differences import differences
 from cellwright.targets.svg.figure import figure
-from cellwright.targets.svg.geometry import END, NAME, OUTSIDE, STUB, TEXT, Drawing, drawn
+from cellwright.targets.svg.geometry import END, OUTSIDE, STUB, TEXT, Drawing, drawn
 from cellwright.targets.svg.legend import ROW, legend
-from cellwright.targets.svg.shapes import Group, Path, Picture, Rect, Shape, Text
-from cellwright.targets.svg.symbols import Symbol, signs, symbol, width
+from cellwright.targets.svg.shapes import Group, Picture, Shape, Text
+from cellwright.targets.svg.symbols import Symbol, width
 
 PAD = 14.0  # around everything
 ABOVE = OUTSIDE + END  # of a frame: its outputs; below it, its inputs
-CLOSED = 92.0  # the least width of a cell whose inside is not shown
 BETWEEN = 30.0  # two cells that are compared
 WIDEST = 1250.0  # a pair that stands side by side
-MOST = 400  # blocks of a cell that a person could still follow in a picture
+MOST = 200  # blocks of a cell that a person could still follow in a picture
+DEEPEST = 100  # operations inside one another without a name between them
 TITLE = 17.0
 
 
@@ -52,13 +53,11 @@ def unrolled(graph: Graph) -> Picture:
     """Draw three steps of a cell in a row, the middle one open."""
     drawing = _drawing(graph)
     shapes = [*figure(drawing), *_titled(drawing)]
-    wide = _closed_width(graph)
-    left = -drawing.stub - wide
-    right = drawing.width + drawing.stub
-    shapes += [_closed(drawing, "t-1", left, wide), _closed(drawing, "t+1", right, wide)]
-    key = _key(drawing)
+    wide = closed_width(graph)
+    shapes.append(closed(drawing, "t-1", -drawing.stub - wide))
+    shapes.append(closed(drawing, "t+1", drawing.width + drawing.stub))
     aside = wide + STUB
-    return _picture(graph, drawing, shapes, key, ", three steps in a row", aside=aside)
+    return _picture(graph, drawing, shapes, _key(drawing), ", three steps in a row", aside)
 
 
 def versus(one: Graph, other: Graph) -> Picture:
@@ -84,7 +83,8 @@ def versus(one: Graph, other: Graph) -> Picture:
     gap = BETWEEN if beside else 0.0
     size = (wide(p.width for p in made) + gap, high(p.height for p in made))
     names = " and ".join(d.cell.graph.cell for d in pair)
-    key = [line, *legend(Blocks(one, (*pair[0].cell.blocks, *pair[1].cell.blocks)), size[0] - 2 * STUB)]
+    both = Blocks(one, (*pair[0].cell.blocks, *pair[1].cell.blocks))
+    key = [line, *legend(both, size[0] - 2 * STUB)]
     picture = Picture(tuple(shapes), 0, 0, *size, f"{names} compared", "")
     picture = _with_lines(picture, key, PAD + STUB)
     words = f"{_described(one)} {_described(other)} {said.capitalize()}."
@@ -92,6 +92,14 @@ def versus(one: Graph, other: Graph) -> Picture:
 
 
 def _drawing(graph: Graph) -> Drawing:
+    deep: list[int] = []
+    for node in graph.nodes:
+        deep.append(0 if node.name else 1 + max((deep[arg] for arg in node.args), default=0))
+    if max(deep) > DEEPEST:
+        raise CellError(
+            f"{graph.cell}: {max(deep)} operations inside one another are too deep to draw, at "
+            f"most {DEEPEST}; name some parts, or see --as equations"
+        )
     cell = blocks(graph)
     if len(cell.blocks) > MOST:
         raise CellError(
@@ -163,9 +171,7 @@ def _title_room(drawing: Drawing) -> float:
 def _about(cell: Blocks, name: str) -> set[int]:
     """Return the blocks of an equation, those that it reads, and those that read it."""
     graph = cell.graph
-    names = {
-        node.name.removesuffix(".next"): k for k, node in enumerate(graph.nodes) if node.name
-    }
+    names = {node.name.removesuffix(".next"): k for k, node in enumerate(graph.nodes) if node.name}
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or list(names)
         raise CellError(f"{graph.cell} has no equation {name!r:.40}; it has {', '.join(close)}")
@@ -181,60 +187,3 @@ def _about(cell: Blocks, name: str) -> set[int]:
             front += more
     users = {r for k in named for r in cell.readers()[k]}
     return own | read | users
-
-
-def _closed_width(graph: Graph) -> float:
-    ends = (graph.input_names, graph.output_names)
-    return max(CLOSED, *(sum(_end_width(name) + 10 for name in names) + 20 for names in ends))
-
-
-def _end_width(name: str) -> float:
-    return max(END, symbol(name, "t+1").width(NAME) + 18)
-
-
-def _closed(drawing: Drawing, step: str, x: float, wide: float) -> Group:
-    """Return a cell whose inside is not shown, with its wires to the side that faces outwards."""
-    graph = drawing.cell.graph
-    shapes: list[Shape] = [
-        Rect("frame", 0, 0, wide, drawing.height, 14.0),
-        Text("note", Symbol(graph.cell), wide / 2, drawing.height / 2, TEXT, "middle")
-        if width(graph.cell, TEXT) < wide - 8
-        else Text("note", Symbol("…"), wide / 2, drawing.height / 2, TEXT, "middle"),
-    ]
-    found = signs(graph, step)
-    for indices, style in ((graph.inputs, "input"), (graph.outputs, "output")):
-        names = [graph.nodes[k].name or "" for k in indices]
-        at = wide / 2 - sum(_end_width(n) + 10 for n in names) / 2
-        for index, name in zip(indices, names, strict=True):
-            room = _end_width(name)
-            at += room + 10
-            shapes += _end(style, found[index], at - room / 2 - 5, room, drawing.height)
-    kind = Kind.BEFORE if step == "t-1" else Kind.AFTER
-    for k in drawing.cell.of(kind):
-        y = drawing.boxes[k].y
-        ends = (-STUB, 0.0) if kind is Kind.BEFORE else (wide, wide + STUB)
-        shapes.append(_arrow(ends[0], y, ends[1], y))
-    return Group(tuple(shapes), x, 0.0, title=f"{graph.cell} at step {step}")
-
-
-def _end(style: str, sign: Symbol, x: float, room: float, height: float) -> list[Shape]:
-    """Return an input below a frame or an output above it, with its wire."""
-    under = style == "input"
-    y = height + OUTSIDE if under else -OUTSIDE - END
-    wire = _arrow(x, y, x, height) if under else _arrow(x, 0.0, x, -OUTSIDE)
-    leans = len(sign.stem) == 1
-    text = Text("ink", sign, x, y + END / 2 + NAME * 0.28, NAME, "middle", leans)
-    return [wire, Rect(style, x - room / 2, y, room, END, END / 2), text]
-
-
-def _arrow(x: float, y: float, to_x: float, to_y: float) -> Group:
-    dx, dy = (to_x > x) - (to_x < x), (to_y > y) - (to_y < y)
-    back = (to_x - 7.0 * dx, to_y - 7.0 * dy)
-    base = (to_x - 8.0 * dx, to_y - 8.0 * dy)
-    head = (
-        ("M", (to_x, to_y)),
-        ("L", (base[0] - dy * 4.2, base[1] + dx * 4.2)),
-        ("L", (base[0] + dy * 4.2, base[1] - dx * 4.2)),
-        ("Z", ()),
-    )
-    return Group((Path("wire", (("M", (x, y)), ("L", back))), Path("arrow", head)))

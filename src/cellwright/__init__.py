@@ -76,12 +76,16 @@ class _AtTorch(MetaPathFinder, Loader):
         if fullname != "torch":
             return None
         others = [finder for finder in sys.meta_path if not isinstance(finder, _AtTorch)]
-        found = (finder.find_spec(fullname, path, target) for finder in others)
+        found = (f.find_spec(fullname, path, target) for f in others if hasattr(f, "find_spec"))
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             ours = _AtTorch()
             ours.loader, spec.loader = spec.loader, ours
         return spec
+
+    def __getattr__(self, name: str) -> Any:
+        """Be torch's own loader to whoever asks for more."""
+        return getattr(self.loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Let torch's own loader make the module."""
@@ -125,8 +129,19 @@ def _as_latex(cell: type[Cell]) -> str | None:
     return None if graph is None else f"$$\n{aligned(graph)}\n$$"
 
 
+def _as_svg(cell: type[Cell]) -> str | None:
+    """Show a cell in a notebook as its diagram; Cell itself and one too large have none."""
+    from cellwright.targets.svg import single, svg
+
+    graph = cell.__dict__.get("graph")
+    try:
+        return None if graph is None else svg(single(graph))
+    except CellError:
+        return None
+
+
 # The language knows nothing of the targets above it; what a notebook asks a cell is put on here.
-for _name, _view in {"_repr_latex_": _as_latex}.items():
+for _name, _view in (("_repr_latex_", _as_latex), ("_repr_svg_", _as_svg)):
     setattr(type(Cell), _name, _view)
 
 

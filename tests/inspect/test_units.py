@@ -226,6 +226,7 @@ def test_a_model_of_no_words_is_refused(corpus):
 
 def test_states_are_those_before_the_word_that_must_agree(run):
     model = LanguageModel.from_pretrained(run)
+    assert model.tokenizer is not None
     corpus = generate(agreement.settings_of(run))
     probe = corpus.test[3]
     seen = look(model, corpus, [probe])
@@ -255,6 +256,7 @@ def test_the_verb(run, capsys):
     assert said["text"]["words"] == ["the", "king", "sings", "."]
     assert len(said["text"]["values"]) == 4
     model = LanguageModel.from_pretrained(run)
+    assert model.tokenizer is not None
     corpus = generate(agreement.settings_of(run))
     text = "".join(line + "\n" for line in corpus.valid[:8])
     ids = [model.tokenizer.line_end_id, *model.tokenizer.encode(text)]

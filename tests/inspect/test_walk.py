@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from cellwright.inspect.walk_lines import LINES, lines
 from cellwright.inspect.walk_rows import Spot, number, rows, units
 from cellwright.inspect.walk_values import NUMBERS, read
 from cellwright.language import Cell, Input, State, affine, concat, sigmoid, split, tanh
+from cellwright.language.masks import expected
 from cellwright.language.ops import Op
+from cellwright.language.regularise import zoneout
+from cellwright.lm import LanguageModel
 from cellwright.web import asset
 from tests.inspect.readers import READERS, reader
 
@@ -147,8 +151,6 @@ def test_units_follow_parts_and_concatenations():
         a, b = split(both, 2)
         h.next = 0.5 * h + 0.5 * (a - b)
 
-    from cellwright.lm import LanguageModel
-
     base = reader("rnn", layers=1)
     model = LanguageModel(base.shape, Halved, base.tokenizer).eval()
     found = read(model, TEXT)
@@ -186,6 +188,57 @@ def test_a_place_that_is_not_there_is_said(spot, told):
 def test_a_text_without_tokens_is_refused():
     with pytest.raises(InspectError, match="one token"):
         read(reader(), "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bias": False},
+        {"tie": True, "embed": 16},
+        {"last_hidden": 7},
+        {"dropout": 0.5, "dropout_kind": "locked"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_shape_of_model_is_read(changes):
+    base = reader("lstm")
+    model = LanguageModel(replace(base.shape, **changes), "lstm", base.tokenizer).double().eval()
+    found = read(model, TEXT)
+    with torch.no_grad():
+        logits, _ = model(torch.tensor([found.ids]))
+    np.testing.assert_allclose(found.logits, logits[0].numpy(), rtol=1e-9, atol=1e-9)
+    assert rows(found, Spot(1, 3, 2))
+
+
+def test_what_a_sum_keeps_inside_of_a_term_is_kept():
+    graph = expected(zoneout(CATALOGUE["lstm"], 0.2).graph)
+    found = walk(graph)
+    names = [
+        {graph.nodes[k].name for k in step} - {None}
+        for step in (found.forget, found.write, found.update)
+    ]
+    assert names == [{"f"}, {"i", "g", "o", "h_new"}, {"c_new", "c.next", "h.next"}]
+
+
+def test_masks_stand_at_their_means():
+    """A cell that training regularises is read as it predicts: the masks are no random numbers."""
+    base = reader("lstm")
+    cell = zoneout(CATALOGUE["lstm"], 0.2)
+    model = LanguageModel(base.shape, cell, base.tokenizer).double().eval()
+    found = read(model, TEXT)
+    with torch.no_grad():
+        logits, _ = model(torch.tensor([found.ids]))
+    np.testing.assert_allclose(found.logits, logits[0].numpy(), rtol=1e-9, atol=1e-9)
+    formulas = [row.formula for row in rows(found, Spot(0, 3, 2)) if row.name == "c[t]"]
+    assert formulas == ["0.8 c_new + c[t-1] ⊙ (1 - 0.8)"]
+
+
+def test_an_overflow_is_said():
+    model = reader("rnn-relu")
+    with torch.no_grad():
+        model.recurrent.blocks(0)["h.h"].fill_(1e30)
+    with pytest.raises(InspectError, match=r"token \d+: the model's logits are not numbers"):
+        read(model, TEXT * 3)
 
 
 def test_unknown_signs_are_read_as_unknown():

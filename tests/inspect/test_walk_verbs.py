@@ -78,9 +78,14 @@ def test_faults_are_one_line(call, run_folder, words, told):
 
 def test_a_page_is_written_whole(call, run_folder, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text("before", encoding="utf-8")
-    code, out, _ = call("walkthrough", run_folder, "--text", TEXT, "-o", page)
-    assert code == 0
+    page.write_text("my notes", encoding="utf-8")
+    code, _, err = call("walkthrough", run_folder, "--text", TEXT, "-o", page)
+    assert (code, page.read_text(encoding="utf-8")) == (2, "my notes")
+    assert "not a page of ours" in err
+    page.unlink()
+    for _ in range(2):  # the second replaces the first
+        code, out, _ = call("walkthrough", run_folder, "--text", TEXT, "-o", page)
+        assert code == 0
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert "live" in out

@@ -154,7 +154,7 @@ SLIPS: dict[str, tuple[Callable[[dict], object], str]] = {
     "a cell name that is code": (entry(cell="A():\n import os\nclass B"), "cannot name a cell"),
     "a cell name that is a list": (entry(cell=["A"]), "\"cell\" is a text, got ['A']"),
     "a doc that is a number": (entry(doc=5), '"doc" is a text, got 5'),
-    "an attribute too many": (node(5, value=3.0), "add carries ['value'], expected []"),
+    "an attribute too many": (node(5, value=3.0), "add carries ['value'], expected ['spelled']"),
     "a code attribute": (node(3, code="1"), "linear carries ['code']"),
     "no value": (
         lambda d: d["nodes"].append({"op": "constant"}),

@@ -32,6 +32,7 @@ BAD = {
     "ar": -1.0,
     "tar": float("inf"),
     "vary_steps": 1,
+    "watch": 1,
     "non_monotone": 0,
     "reduction": "none",
     "steps": True,

@@ -89,7 +89,7 @@ def test_a_projected_output_is_tied_to_an_embedding_of_its_width(tokenizer):
 def test_the_last_layer_has_a_width_of_its_own(tokenizer, tmp_path, cell):
     model = make(tokenizer, cell, hidden=9, last_hidden=5, layers=3, tie=True).eval()
     assert model.decoder.weight is model.embedding.weight
-    assert model.recurrent.hidden_size == [9, 9, 5]
+    assert model.recurrent.hidden_sizes == (9, 9, 5)
     ids = torch.randint(tokenizer.size, (2, 9))
     whole, _ = model(ids)
     first, state = model(ids[:, :4])

@@ -187,7 +187,7 @@ def test_what_is_told(tmp_path):
     model = LanguageModel.from_pretrained(tmp_path / "run")
     assert evaluate(model, [held_out]).nats == pytest.approx(finished.test.nats)
     kinds = [line["kind"] for line in read_run(tmp_path / "run").metrics]
-    assert kinds == ["train", "valid"] * 3 + ["test"]
+    assert kinds == ["train", "watch", "valid"] * 3 + ["test"]
 
 
 def test_the_best_weights_are_published(tmp_path):

@@ -204,7 +204,7 @@ def test_every_cell_exports(name):
 def test_the_operators_keep_torchs_rules(name, emit, masks, backend):
     """Schema, shape rule, registered gradient, and tracing with fixed and with free shapes."""
     layer = build(name)
-    made = (layer._emitting if emit == "states" else layer._plans)[0]
+    made = layer._layers[0].emitting[0] if emit == "states" else layer._plans[0]
     values = draw(made.program, reset=masks[0], lengths=masks[1])
     given = iter(values.masks)
     reset, valid = (next(given) if has else None for has in masks)

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from cellwright import (
     Cell,
+    Input,
+    State,
+    affine,
     layer_normed,
     projected,
     recurrent_dropout,
     residual,
+    tanh,
     use_backend,
     weight_dropped,
     zoneout,
@@ -69,7 +73,7 @@ def drawn(cell: type[Cell], count: int) -> list[Array]:
 def test_zoneout_is_equation_5_of_the_paper():
     cell = zoneout(LSTM, {"h": 0.25, "c": 0.5})
     layer, w, x = prepared(cell)
-    keep_h, keep_c = (1 - m for m in drawn(cell, 2))  # the paper's d is 1 where a unit keeps
+    keep_c, keep_h = (1 - m for m in drawn(cell, 2))  # the paper's d is 1 where a unit keeps
     assert set(np.unique(keep_c)) == {0.0, 1.0}
     assert 0.35 < keep_c.mean() < 0.65 and 0.1 < keep_h.mean() < 0.4
     found, _ = layer(x)
@@ -92,6 +96,48 @@ def test_zoneout_evaluates_with_the_expectation():
         h = 0.25 * h + 0.75 * o * np.tanh(new)
         c = 0.5 * c + 0.5 * new
         np.testing.assert_allclose(found[t].detach(), h, rtol=1e-12, atol=1e-12)
+
+
+def test_zoneout_of_states_that_share_a_value():
+    class Two(Cell):
+        x, h, g = Input(), State(), State()
+        n = tanh(affine(x, h, g))
+        h.next = n
+        g.next = n
+
+    layer, w, x = prepared(zoneout(Two, {"h": 0.5, "g": 0.25}))
+    found, (h_end, g_end) = layer.eval()(x)
+    h, g = np.zeros((B, H)), np.zeros((B, H))
+    for t in range(T):
+        n = np.tanh(x[t].numpy() @ w["n.x"].T + h @ w["n.h"].T + g @ w["n.g"].T + w["n.bias"])
+        h, g = 0.5 * h + 0.5 * n, 0.25 * g + 0.75 * n
+        np.testing.assert_allclose(found[t].detach(), h, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(h_end[0].detach(), h, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(g_end[0].detach(), g, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_zoneout_and_residual_in_either_order(training: bool):
+    one: Any = Recurrent(zoneout(residual(LSTM), 0.3), I, H, dtype=torch.float64)
+    other: Any = Recurrent(residual(zoneout(LSTM, 0.3)), I, H, dtype=torch.float64)
+    other.load_state_dict(one.state_dict())
+    x = torch.randn(T, B, I, dtype=torch.float64)
+    found = []
+    for layer in (one.train(training), other.train(training)):
+        torch.manual_seed(2)
+        found.append(layer(x)[0])
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_zoneout_is_exact_where_a_unit_keeps_or_takes():
+    layer: Any = Recurrent(zoneout(CATALOGUE["irnn"], 0.5), 1, H)
+    with torch.no_grad():
+        for block in layer.blocks().values():
+            block.zero_()
+        layer.blocks()["h.x"].fill_(1.0)
+    torch.manual_seed(0)
+    found, _ = layer(torch.tensor([1e8, 0.125]).view(2, 1, 1))
+    assert set(found[1].flatten().tolist()) <= {0.0, 0.125, 1e8}
 
 
 def test_dropout_of_the_state_is_gals_one_mask():
@@ -233,6 +279,14 @@ def test_every_transform_of_every_cell_on_both_paths(cell: type[Cell], name: str
         for a, b in zip(fast_grads, slow_grads, strict=True):
             if a is not None or b is not None:
                 torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+def test_torchs_functions_are_no_words_of_the_language():
+    with pytest.raises(CellError, match=r"torch's sigmoid takes tensors; .* words of cellwright"):
+
+        class Slip(Cell):
+            x, h = Input(), State()
+            h.next = torch.sigmoid(affine(x, h))  # type: ignore[arg-type]
 
 
 def test_masks_follow_the_seed():

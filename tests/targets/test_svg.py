@@ -317,8 +317,11 @@ def test_a_label_is_text_and_no_markup():
         x, h = Input("hidden"), State()
         h.next = where(x < h, x, h)
 
-    root = check_file(svg(single(Strict.graph)))
+    graph = replace(Strict.graph, doc="x < h & \x00 \ud800 </desc><script>")
+    text = svg(single(graph))
+    root = check_file(text.encode("utf-8").decode("utf-8"))
     assert "a < b" in said(root)
+    assert "x < h & \ufffd \ufffd </desc><script>" in (root[1].text or "")
 
 
 def chained(h, x, times):

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from cellwright.cells import CATALOGUE
 from cellwright.inspect import page as pages
 from cellwright.inspect.page import build_page, write_page
 from cellwright.inspect.walk_back import look_back
 from cellwright.inspect.walk_rows import Spot, number, rows
 from cellwright.inspect.walk_values import read
+from cellwright.language.regularise import zoneout
+from cellwright.lm import LanguageModel, ModelShape, Tokenizer
 from tests.inspect.readers import READERS, reader
 from tests.web.chromium import Chromium, Tab
 
@@ -196,6 +199,51 @@ def test_typed_text_agrees_with_pytorch(browser, cell, tmp_path):
     tab.close()
 
 
+def test_a_regularised_cell_is_walked_too(browser, tmp_path):
+    base = reader("lstm")
+    model = LanguageModel(base.shape, zoneout(CATALOGUE["lstm"], 0.2), base.tokenizer).eval()
+    write_page(tmp_path / "page.html", model, TEXT)
+    tab = browser.open((tmp_path / "page.html").as_uri())
+    assert float(tab.run(f"{LIVE}.dataset.difference")) < 1e-4
+    for step in STEPS:
+        look(tab, t=4, step=step, unit=7)
+    look(tab, t=4, step=4, unit=7)
+    wanted = [
+        [row.numbers, number(row.value)]
+        for row in rows(read(model, TEXT), Spot(0, 4, 7))
+        if row.step == "update"
+    ]
+    assert tab.run(VALUES) == wanted
+    assert tab.complaints() == []
+    tab.close()
+
+
+@pytest.mark.parametrize("level", ["word", "bpe"])
+def test_words_and_byte_pairs_are_read_too(browser, tmp_path, level):
+    text = "the cat sat on\nthe mat, naïve \u05e9\u05dc\u05d5\u05dd"
+    (tmp_path / "text.txt").write_text(f"{text}\n" * 9, encoding="utf-8")
+    tokenizer = Tokenizer.train([tmp_path / "text.txt"], level, 400 if level == "bpe" else None)
+    shape = ModelShape(vocab=tokenizer.size, hidden=8, embed=6)
+    model = LanguageModel(shape, "gru", tokenizer).eval()
+    write_page(tmp_path / "page.html", model, text)
+    tab = browser.open((tmp_path / "page.html").as_uri())
+    assert tab.run("walkthrough.text.ids") == tokenizer.encode(text)
+    for step in STEPS:
+        look(tab, t=3, step=step, unit=2)
+    if level == "word":
+        typed = "  a cat\u2003sat\x1fon \n\n the\ufeffmat \xa0 naïve"
+        tab.run("walkthrough.go({ step: 0 })")
+        tab.run(f"document.getElementById('typed').value = {json.dumps(typed)}")
+        tab.run("document.querySelector('.retype button').click()")
+        assert tab.run("walkthrough.text.ids") == tokenizer.encode(typed)
+    else:
+        assert "byte pairs" in tab.run("walkthrough.go({ step: 0 }), story.innerText").lower()
+        guesses = tab.run("walkthrough.text.best(0).map(({ id }) => walkthrough.name(id))")
+        assert "\u0120" not in "".join(guesses)  # the vocabulary's mark of a blank
+    assert tab.complaints() == []
+    tab.close()
+
+
 def test_a_link_leads_to_its_place_and_text(browser, file):
     tab = browser.open(f"{file.as_uri()}#t=4&step=3&unit=9&layer=2&text=the%20cod%20%F0%9F%98%80")
     assert tab.run("walkthrough.text.pieces.join('')") == "the cod 😀"
@@ -235,6 +283,8 @@ def test_text_is_shown_as_it_is(browser, tmp_path, monkeypatch, live):
 def test_a_page_without_its_model_shows_the_same(kept, browser, stored):
     tab = browser.open(stored.as_uri())
     assert tab.run(f"{LIVE}.textContent").startswith("Stored: with")
+    tab.run("location.hash = '#text=another'")
+    tab.until("story.innerText.includes('names another text')")
     for step in (2, 3, 4, 5, 7, 8):
         for other in (kept, tab):
             look(other, t=9, step=step, unit=3)

@@ -85,7 +85,7 @@ def find(spec: str) -> type[Cell]:
     if spec.endswith(".py"):
         raise CellError(f"cell {spec!r}: name the class too, as in {spec}:MyCell")
     close = difflib.get_close_matches(spec.lower(), CATALOGUE, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}."
     raise CellError(f"no cell named {spec!r:.60}; {hint} A cell of your own: file.py:Class")
 
 

@@ -221,6 +221,18 @@ Clip = Annotated[
 ]
 Seed = Annotated[int | None, _option("seed", "N", "of the weights and the dropout", TRAINING)]
 
+Watch = Annotated[
+    bool | None,
+    _option(
+        "watch",
+        "",
+        "look at gates and gradients after each epoch, and say what is wrong",
+        TRAINING,
+        "on",
+        flag="--watch/--no-watch",
+    ),
+]
+
 Device = Annotated[str | None, _option("device", "NAME", "auto, cpu, cuda, cuda:N, mps", MACHINE)]
 Precision = Annotated[str | None, _option("precision", "NAME", ", ".join(PRECISIONS), MACHINE)]
 Threads = Annotated[

@@ -32,7 +32,7 @@ LARGEST = 1e4  # of a bias
 
 Runs = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[RUN]...", help="trained runs: before and after their training"),
+    typer.Argument(metavar="RUN", help="trained runs: before and after their training"),
 ]
 Cells = Annotated[
     str | None,

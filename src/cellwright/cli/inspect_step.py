@@ -127,15 +127,16 @@ def _guesses(
     """
     import numpy as np
 
+    from cellwright.inspect.walk_values import token_name
+
     p = np.exp(reading.log_probabilities()[spot.token])
     weight = model.decoder.weight.detach().double().numpy()
     last = spot.layer == len(reading.layers) - 1 and spot.unit < weight.shape[1]
     layer, values = reading.layers[-1], reading.values[-1]
     h = values[layer.graph.outputs[0]][spot.token]
-    assert model.tokenizer is not None
     return [
         (
-            model.tokenizer.token(int(k)),
+            token_name(model, int(k)),
             float(p[k]),
             float(weight[k, spot.unit] * h[spot.unit]) if last else None,
         )

@@ -32,7 +32,7 @@ STEPS = 5  # shades of each colour
 
 Sentence = Annotated[
     str | None,
-    typer.Argument(metavar="[TEXT]", help="words to show a unit on (default: a test sentence)"),
+    typer.Argument(metavar="TEXT", help="words to show a unit on (default: a test sentence)"),
 ]
 Sentences = Annotated[int, typer.Option(metavar="N", min=40, help="test sentences to measure on")]
 Top = Annotated[int, typer.Option(metavar="N", min=1, max=50, help="units to show of each kind")]

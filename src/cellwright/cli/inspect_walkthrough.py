@@ -18,7 +18,7 @@ cellwright inspect walkthrough runs/lstm --text "The cat sat" \\
 """
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="the page; what it holds is replaced")
+    Path, typer.Option("--out", "-o", metavar="FILE", help="the page; a page that is there is replaced")
 ]
 Versus = Annotated[
     Path | None,
@@ -38,8 +38,8 @@ def walkthrough(
 ) -> None:
     """Write one page that walks through a model as it reads a text, number by number.
 
-    The page is one file, asks no other machine for anything, and, for a model that fits into
-    it, computes what you type there.
+    The page is one file and asks no other machine for anything. Where the
+    model fits into it, it computes what you type there.
     """
     from cellwright.inspect.page import write_page
 

@@ -106,6 +106,7 @@ def train(
     decay_after: flags.DecayAfter = None,
     clip: flags.Clip = None,
     seed: flags.Seed = None,
+    watch: flags.Watch = None,
     device: flags.Device = None,
     precision: flags.Precision = None,
     threads: flags.Threads = None,

@@ -122,6 +122,8 @@ def _bias_tag(graph: Graph, index: int, node: Node) -> str:
     at = next((k for k in later if index in graph.nodes[k].args), index)
     while graph.nodes[at].op is Op.ADD:
         at = graph.nodes[at].args[0]
+    while graph.nodes[at].op in (Op.LAYER_NORM, Op.PART, Op.CONCAT):
+        at = graph.nodes[at].args[0]
     first = graph.nodes[at]
     return f"_{first.attr('tag') or _tag(graph, first.args[0])}" if first.op is Op.LINEAR else ""
 
@@ -133,7 +135,7 @@ def spelling(graph: Graph, index: int, depth: int = 0) -> str:
     """Name a value as its equation would: its own name, or the arithmetic that makes it."""
     node = graph.nodes[index]
     if node.name:
-        return node.name
+        return str(node.attr("spelled", node.name))
     if node.op is Op.CONSTANT:
         return f"{node.attr('value'):g}"
     if depth > 3 or len(node.args) > LONGEST:

@@ -48,14 +48,14 @@ def draw(panels: Sequence[Panel], caption: str, path: Path) -> None:
     figure = Figure(figsize=(7, height), dpi=160, facecolor="white")
     fields = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).flatten()
     figure.subplots_adjust(
-        left=0.105, right=0.97, bottom=below / height, top=1 - 0.65 / height, wspace=0.06,
+        left=0.105, right=0.97, bottom=below / height, top=1 - 0.65 / height, wspace=0.09,
         hspace=0.22,
     )  # fmt: skip
+    limits = _limits(fields[0], panels)
     for number, (axes, panel) in enumerate(zip(fields, panels, strict=False)):
-        _panel(axes, panel, lowest=number + 2 >= len(panels))
+        _panel(axes, panel, limits, lowest=number + 2 >= len(panels))
     for axes in fields[len(panels) :]:
         axes.set_visible(False)
-    _limits(fields[0], panels)
     figure.text(
         0.012, 1 - 0.2 / height, "How much of a state is left in itself, k steps later",
         fontsize=14, fontweight="bold", color=INK, va="center",
@@ -84,7 +84,7 @@ def check_path(path: Path) -> None:
         raise GradientError(f"-o: {path}: there is no directory {path.parent}; make it first")
 
 
-def _panel(axes: "Axes", panel: Panel, lowest: bool) -> None:
+def _panel(axes: "Axes", panel: Panel, limits: tuple[float, float], lowest: bool) -> None:
     flow = panel.flow
     lags = range(1, flow.lags + 1)
     bound = flow.bound.median(0).values
@@ -100,7 +100,7 @@ def _panel(axes: "Axes", panel: Panel, lowest: bool) -> None:
             kept = state.kept.median(0).values
             axes.plot(lags, _shown(kept), color=colour, linewidth=1.3, linestyle=(0, (5, 2)))
             ends.append((f"Π {state.keep}", kept, colour))
-    _name(axes, ends)
+    _name(axes, ends, limits)
     axes.set_title(panel.title, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=5)
     axes.set_title(panel.when, loc="right", fontsize=9.5, color=FAINT, pad=5)
     axes.axhline(1, color="#bbbbbb", linewidth=0.8, zorder=1)
@@ -111,20 +111,23 @@ def _panel(axes: "Axes", panel: Panel, lowest: bool) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _name(axes: "Axes", ends: Sequence[tuple[str, Tensor, str]]) -> None:
+def _name(
+    axes: "Axes", ends: Sequence[tuple[str, Tensor, str]], limits: tuple[float, float]
+) -> None:
     """Write each curve's name beside it, where it is still inside and clear of the others."""
     taken: list[tuple[float, float]] = []
     lags = len(ends[0][1])
+    decades = math.log10(limits[1] / limits[0])
     for name, curve, colour in ends:
-        inside = [k for k in range(lags) if curve[k] > 30 * FLOOR]
+        inside = [k for k in range(lags) if 5 * limits[0] < curve[k] < limits[1] / 100]
         for share in (0.97, 0.8, 0.62, 0.45, 0.3, 0.18):
             k = inside[min(len(inside) - 1, int(share * len(inside)))] if inside else 0
-            place = k / lags, math.log10(max(float(curve[k]), FLOOR)) / -math.log10(FLOOR)
+            place = k / lags, math.log10(max(float(curve[k]), limits[0]) / limits[0]) / decades
             if all(abs(place[0] - x) > 0.13 or abs(place[1] - y) > 0.09 for x, y in taken):
                 break
         taken.append(place)
         axes.annotate(
-            name, (k + 1, max(float(curve[k]), FLOOR)), xytext=(0, 5), color=colour, fontsize=10,
+            name, (k + 1, max(float(curve[k]), limits[0])), xytext=(0, 5), color=colour, fontsize=10,
             textcoords="offset points", ha="right" if k > 0.8 * lags else "center", va="bottom",
             fontweight="bold", zorder=6,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
@@ -136,9 +139,13 @@ def _shown(curve: Tensor) -> list[float]:
     return [float(v) if v >= FLOOR / 10 else math.nan for v in curve]
 
 
-def _limits(axes: "Axes", panels: Sequence[Panel]) -> None:
+def _limits(axes: "Axes", panels: Sequence[Panel]) -> tuple[float, float]:
+    """Set the scales, the same for all panels, and return the lowest and highest value shown."""
     values = [v for p in panels for s in p.flow.states for v in s.gain.flatten().tolist()]
     low = max(FLOOR, min((v for v in values if v > 0), default=FLOOR))
     axes.set_yscale("log")
-    axes.set_ylim(10 ** math.floor(math.log10(low)), 10 * max(10.0, *values))
+    top = 10 * max(10.0, *values)
+    least = 10.0 ** math.floor(math.log10(low))
+    axes.set_ylim(least, top)
     axes.set_xlim(0, max(p.flow.lags for p in panels))
+    return least, top

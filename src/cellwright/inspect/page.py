@@ -11,10 +11,10 @@ import numpy as np
 from cellwright.inspect.errors import InspectError
 from cellwright.inspect.page_parts import body, cell_facts, steps_of
 from cellwright.inspect.walk_back import look_back
-from cellwright.inspect.walk_values import Array, Reading, layers_of, read, run
+from cellwright.inspect.walk_values import Array, Reading, layers_of, read, run, token_name
 from cellwright.language.ops import Op
 from cellwright.lm.atomic import replacing
-from cellwright.web import LARGEST, page
+from cellwright.web import LARGEST, is_page, page
 
 if TYPE_CHECKING:
     from cellwright.lm import LanguageModel
@@ -68,14 +68,24 @@ def write_page(
     """Write the walkthrough of a model and a text into the file `out`, whole or not at all.
 
     `versus` is a second model that reads the same text; its tokens must be the first one's.
-    Errors: InspectError for a text that is too long for a page; RunError where it cannot be
-    written.
+    Errors: InspectError for a text that is too long for a page, or a file that holds something
+    else; RunError where it cannot be written.
     """
+    _check_replaceable(out)
     made, live, why = build_page(model, text, versus)
     data = made.encode("utf-8")
     with replacing(out) as file:
         file.write(data)
     return Written(len(data), live, why)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse to write over what somebody may miss: anything but a page of ours."""
+    if not out.is_file() or not out.stat().st_size:
+        return
+    with out.open("rb") as file:
+        if not is_page(file.read(1024)):
+            raise InspectError(f"{out}: holds something that is not a page of ours; name another")
 
 
 def build_page(
@@ -193,7 +203,6 @@ def _weights(
 def _live(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[str, Any]:
     import torch
 
-    assert model.tokenizer is not None
     facts: dict[str, Any] = {"model": _model_facts(model, floats)}
     with torch.no_grad():
         logits = model(torch.tensor([reading.ids]))[0][0].float().cpu().numpy()
@@ -202,13 +211,12 @@ def _live(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[str,
     chosen = sorted({round(k) for k in np.linspace(reading.steps - 1, 0, count)})
     place, _ = floats.add(logits[chosen])
     facts["check"] = {"positions": chosen, "size": vocab, "place": place}
-    facts["names"] = [model.tokenizer.token(k) for k in range(vocab)]
+    facts["names"] = [token_name(model, k) for k in range(vocab)]
     return facts
 
 
 def _stored(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[str, Any]:
     """What a page shows that lacks the matrices: what they made, guesses, effects."""
-    assert model.tokenizer is not None
     log = reading.log_probabilities()
     targets = _targets(reading)
     best: list[list[dict[str, float]]] = []
@@ -226,7 +234,7 @@ def _stored(model: "LanguageModel", reading: Reading, floats: Floats) -> dict[st
     bias = model.decoder.bias.detach().double().cpu().numpy()
     return {
         "best": best,
-        "names": {k: model.tokenizer.token(k) for k in used},
+        "names": {k: token_name(model, k) for k in used},
         "readout": {k: {"row": floats.add(weight[k]), "bias": float(bias[k])} for k in used},
         "bits": bits(reading),
         "alone": alone(model, reading),

@@ -167,23 +167,22 @@ def body(model: "LanguageModel", reading: Reading, text: str) -> str:
 <h2 id="story-title">Your text</h2>
 </section>
 </div>
-<section class="reading" aria-labelledby="reading-title">
-<h2 id="reading-title">The text</h2>
-<div id="strip" class="strip" role="listbox" tabindex="0" dir="auto"
- aria-label="Tokens; the arrow keys go from one to the next"></div>
-<p id="legend" class="note"></p>
-</section>
 <section class="reading" aria-labelledby="timeline-title">
 <h2 id="timeline-title">The unit over time</h2>
 <div id="timeline" class="wide" role="region" tabindex="0" aria-label="The unit over time"></div>
 </section>
 </main>
-<div id="bar" role="group" aria-label="Where you look">
+<div id="bar" role="group" aria-label="The text, and where you look">
+<div id="strip" class="strip" role="listbox" tabindex="0" dir="auto"
+ aria-label="Tokens; the arrow keys go from one to the next"></div>
+<div id="controls">
 <span><button type="button" id="back-token" aria-label="Token before">◂</button>
-<span>token <span id="token"></span></span>
+<span><span class="word">token </span><span id="token"></span></span>
 <button type="button" id="next-token" aria-label="Next token">▸</button></span>
 <span><label for="unit">unit</label><input id="unit" type="number" min="0" value="0"></span>
 {_layers(shape.layers)}
+<p id="legend"></p>
+</div>
 </div>
 <footer>Numbers have six decimals; the last two, small, are there to recompute the first four by.
 The address of this page says where you look: send it on, with the file.</footer>"""

@@ -78,13 +78,16 @@ def walk(graph: Graph) -> Walk:
     every = tuple(Update(state, _made(graph, state.next, state.leaf)) for state in graph.states)
     updates = tuple(update for update in every if update.keeps) or every
     terms = [term for update in updates for term in terms_of(update.made)]
+    sums = [inner for update in updates for inner in _sums_within(graph, update)]
+    terms += [term for inner in sums for term in inner.terms]
     gates = [k for term in terms for k in term.factors or ()]
     gates += [k for update in updates for k in _conditions(update.made)]
     roots = {update.state.next for update in updates}
-    kept = {k for gate in gates for k in _above(graph, gate)} - roots
+    whole = roots | {inner.node for inner in sums}
+    kept = {k for gate in gates for k in _above(graph, gate)} - whole
     written = {k for term in terms if not term.keeps for k in _above(graph, term.node)}
-    written -= roots | kept
-    named = [k for _, k in graph.equations if k not in roots]
+    written -= whole | kept
+    named = [k for _, k in graph.equations if k not in whole]
     forget = [k for k in named if k in kept] + [t.node for t in terms if t.keeps]
     write = [k for k in named if k in written] + [t.node for t in terms if not t.keeps]
     nexts = [s.next for s in graph.states if s.next not in roots]
@@ -93,9 +96,22 @@ def walk(graph: Graph) -> Walk:
         updates=updates,
         forget=_shown(graph, forget, roots),
         write=_shown(graph, write, roots),
-        update=tuple(sorted(roots)),
+        update=tuple(sorted(whole)),
         reveal=_shown(graph, late, roots),
     )
+
+
+def _sums_within(graph: Graph, update: Update) -> Iterator[Sum]:
+    """Yield the sums that keep something of the state inside of a term that does not.
+
+    Zoneout's c.next = 0.8 c_new + 0.2 c has one: c_new = f ⊙ c + i ⊙ g.
+    """
+    for term in terms_of(update.made):
+        for factor in () if term.keeps else _factors(graph, term.node):
+            if graph.nodes[factor].op in (Op.ADD, Op.SUB) and factor != update.state.next:
+                inner = Sum(factor, tuple(_terms(graph, factor, update.state.leaf, 1)))
+                if any(term.keeps for term in inner.terms):
+                    yield inner
 
 
 def terms_of(made: Sum | Choice) -> Iterator[Term]:

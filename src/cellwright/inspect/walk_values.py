@@ -1,7 +1,7 @@
 """The numbers of a walk: a cell's graph computed node by node in float64, and a model's text."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cellwright.compiler.build import EPSILON
 from cellwright.compiler.layout import layout
+from cellwright.inspect.errors import InspectError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.masks import expected
 from cellwright.language.ops import Op
@@ -175,15 +176,27 @@ def layers_of(model: "LanguageModel") -> tuple[LayerWeights, ...]:
             rows = whole[place.start : place.stop].double().cpu().numpy()
             weights.setdefault(index, {})[kind] = rows
         widths = tuple(n.width.resolve(layer.sizes) if n.width else 1 for n in graph.nodes)
-        found.append(LayerWeights(graph, widths, weights))
+        found.append(LayerWeights(with_means(graph), widths, weights))
     return tuple(found)
+
+
+def with_means(graph: Graph) -> Graph:
+    """Write the mean of a mask as the number that it is: 0.8 c, not one number for all units."""
+
+    def plain(node: Node) -> Node:
+        values = node.attr("values")
+        if node.op is not Op.MODULES or node.name or not isinstance(values, tuple):
+            return node
+        return Node(Op.CONSTANT, attrs=(("value", values[0]),)) if len(values) == 1 else node
+
+    return replace(graph, nodes=tuple(map(plain, graph.nodes)))
 
 
 def read(model: "LanguageModel", text: str) -> Reading:
     """Let a model read a text from states of zero, and keep every number of it.
 
     Characters and words that the model has never seen are read as `<unk>`.
-    Errors: InspectError for a text without tokens.
+    Errors: InspectError for a text without tokens, or where the numbers overflow.
     """
     pieces, exact, ids = tokens_of(model, text)
     layers = layers_of(model)
@@ -195,13 +208,19 @@ def read(model: "LanguageModel", text: str) -> Reading:
         x = made[layer.graph.outputs[0]]
     weight = model.decoder.weight.detach().double().cpu().numpy()
     bias = model.decoder.bias.detach().double().cpu().numpy()
-    return Reading(pieces, exact, ids, layers, tuple(values), x @ weight.T + bias)
+    with np.errstate(all="ignore"):
+        logits = x @ weight.T + bias
+    if not np.isfinite(logits).all():
+        at = int(np.argmin(np.isfinite(logits).all(axis=1)))
+        raise InspectError(
+            f"token {at}: the model's logits are not numbers from there on; it overflows, or its "
+            "weights are not finite: train it with a smaller --lr or --clip"
+        )
+    return Reading(pieces, exact, ids, layers, tuple(values), logits)
 
 
 def tokens_of(model: "LanguageModel", text: str) -> tuple[tuple[str, ...], bool, tuple[int, ...]]:
     """Split a text into a model's tokens: as the text has them, whether exactly so, and ids."""
-    from cellwright.inspect.errors import InspectError
-
     tokenizer = model.tokenizer
     assert tokenizer is not None  # a model from a run has one
     ids = tuple(tokenizer.encode(text))
@@ -216,6 +235,14 @@ def tokens_of(model: "LanguageModel", text: str) -> tuple[tuple[str, ...], bool,
     if len(words) != len(ids):  # a control character that the two split at differently
         words = tuple(tokenizer.token(k) for k in ids)
     return words, False, ids
+
+
+def token_name(model: "LanguageModel", token_id: int) -> str:
+    """A token as a reader knows it: of byte pairs the text, not the vocabulary's marks."""
+    assert model.tokenizer is not None
+    if model.tokenizer.level == "bpe":
+        return model.tokenizer.decode([token_id])
+    return model.tokenizer.token(token_id)
 
 
 def _with_ends(text: str) -> list[list[str]]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from cellwright.language.errors import CellError
 from cellwright.language.expr import Body, Expr, Input, Mask, State
 from cellwright.language.graph import Graph, Node, StateSlot, checked
-from cellwright.language.masks import masks
+from cellwright.language.masks import expected, masks
 from cellwright.language.ops import PARAMETRIC, Op
 
 
@@ -76,7 +76,7 @@ class Cell(metaclass=_CellMeta):
 
 def cell_from_graph(graph: Graph) -> type[Cell]:
     """Make a Cell class of a graph (checked again on the way)."""
-    graph = checked(graph)
+    graph = _checked(graph)
     return _CellMeta(graph.cell, (Cell,), {"__doc__": graph.doc}, graph=graph)  # type: ignore[return-value]
 
 
@@ -106,7 +106,19 @@ def _graph(name: str, body: Body) -> Graph:
         outputs=_outputs(name, body, order, slots),
         lines=dict(body.lines),
     )
-    return checked(graph)
+    return _checked(graph)
+
+
+def _checked(graph: Graph) -> Graph:
+    """Return the graph checked as it is, and with its masks at their means."""
+    graph = checked(graph)
+    try:
+        mean = expected(graph)
+        if mean is not graph:
+            checked(mean)
+    except CellError as error:
+        raise CellError(f"{error} (with its masks at their means, as in evaluation)") from None
+    return graph
 
 
 def _outputs(

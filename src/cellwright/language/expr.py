@@ -153,6 +153,11 @@ class Expr:
 
     __rmatmul__ = __matmul__
 
+    @classmethod
+    def __torch_function__(cls, func: object, *_: object) -> NoReturn:
+        name = getattr(func, "__name__", "a function")
+        fail(f"torch's {name} takes tensors; in an equation use the words of cellwright")
+
 
 class Input(Expr):
     """A sequence input, [T, B, width]: one vector a step. Width: `input` unless given."""
@@ -173,7 +178,7 @@ class Mask(Input):
 
     >>> class Keeps(Cell):
     ...     x, h, keep = Input(), State(), Mask(0.1, scaled=False)
-    ...     h.next = h + keep * (tanh(affine(x, h)) - h)
+    ...     h.next = keep * tanh(affine(x, h)) + (1 - keep) * h
     """
 
     __slots__ = ()

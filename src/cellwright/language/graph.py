@@ -247,7 +247,7 @@ def _width(place: Place, node: Node, before: Sequence[Node]) -> Width | None:
         if any(w != known[0] for w in known):
             raise CellError(
                 f"{place()}: {node.op} joins widths {' and '.join(str(w) for w in known)}; "
-                "pointwise operations need equal widths"
+                "unit by unit, widths must be equal; linear(v) and fit(v) change a vector's width"
             )
         return known[0]
     return widths[0]
@@ -318,10 +318,10 @@ def _check_masks(graph: Graph) -> None:
             )
 
 
-def read(graph: Graph) -> set[int]:
-    """Return the values that new states and outputs need."""
+def read(graph: Graph, outputs: bool = True) -> set[int]:
+    """Return the values that new states need, and `outputs` as well."""
     alive: set[int] = set()
-    front = [*(s.next for s in graph.states), *graph.outputs]
+    front = [*(s.next for s in graph.states), *(graph.outputs if outputs else ())]
     while front:
         at = front.pop()
         if at not in alive:

@@ -58,16 +58,19 @@ def expected(graph: Graph) -> Graph:
         if is_mask(node):
             value = (("values", (means[node.name or ""],)),)
             node = Node(Op.MODULES, (), node.width, attrs=value)
-        elif node.op is Op.MUL and not node.name and _is_one(graph, node.args[1], means):
+        elif _changes_nothing(graph, node, means):
             same[index] = node.args[0]
         nodes.append(node)
     inputs = tuple(k for k in graph.inputs if not is_mask(graph.nodes[k]))
     return _without_dead(replace(graph, nodes=tuple(nodes), inputs=inputs))
 
 
-def _is_one(graph: Graph, index: int, means: dict[str, float]) -> bool:
-    node = graph.nodes[index]
-    return is_mask(node) and means[node.name or ""] == 1.0
+def _changes_nothing(graph: Graph, node: Node, means: dict[str, float]) -> bool:
+    """Tell whether a node lays a mask of mean 1 on a vector."""
+    if node.op is not Op.MUL or node.name or graph.nodes[node.args[0]].width is None:
+        return False
+    mask = graph.nodes[node.args[1]]
+    return is_mask(mask) and means[mask.name or ""] == 1.0
 
 
 def _without_dead(graph: Graph) -> Graph:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from cellwright.language.cell import Cell
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph
-from cellwright.language.masks import unmasked
+from cellwright.language.masks import masks, unmasked
 from cellwright.language.ops import Op
 from cellwright.language.rewriting import Rewriting
 from cellwright.language.stack import layerwise
@@ -28,9 +28,18 @@ def layer_normed(cell: type[Cell]) -> type[Cell]:
     before:  i = sigmoid(affine(x, h));  f = sigmoid(affine(x, h));  h.next = o * tanh(c.next)
     after:   norm_x = layer_norm(concat(W_i x, W_f x));  norm_h = the same of h
              i, f = sigmoid(of the parts + b);  h.next = o * tanh(layer_norm(c.next))
-    CellError for a cell of which nothing is left to normalise.
+    CellError for a cell of which nothing is left to normalise, one whose matrices are of blocks,
+    and one with zoneout, which comes after.
     """
     graph = cell.graph
+    if any(not mask.scaled for mask in masks(graph)):
+        raise CellError(f"layer_normed({cell.__name__}): comes before zoneout, not after")
+    blocks = next((n for n in graph.nodes if n.attr("blocks") or n.attr("upper_blocks")), None)
+    if blocks is not None:
+        raise CellError(
+            f"layer_normed({cell.__name__}): {blocks.owner} reads its state in blocks, which a "
+            "norm over all units would join"
+        )
     groups = _groups(graph)
     shown = _squashed_states(graph)
     if not groups and not shown:
@@ -87,7 +96,7 @@ def _groups(graph: Graph) -> list[Group]:
     for projections in terms.values():
         read = tuple(graph.nodes[k].args[0] for k in projections)
         for k, vector in zip(projections, read, strict=True):
-            found[read, vector, graph.nodes[k].width].append(k)
+            found[tuple(sorted(read)), vector, graph.nodes[k].width].append(k)
     return sorted(tuple(group) for group in found.values())
 
 

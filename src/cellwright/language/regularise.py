@@ -4,13 +4,13 @@ Each returns a cell of the same name, the same states and the same parameters, w
 with masks that it draws itself and evaluates with the masks at their means.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cellwright.language.cell import Cell
 from cellwright.language.errors import CellError
-from cellwright.language.graph import PER, Graph, StateSlot, is_rate
+from cellwright.language.graph import PER, Graph, StateSlot, is_rate, read
 from cellwright.language.masks import unmasked
-from cellwright.language.ops import Op
+from cellwright.language.ops import LEAVES, Op
 from cellwright.language.rewriting import Rewriting
 from cellwright.language.stack import layerwise
 
@@ -21,9 +21,10 @@ def zoneout(cell: type[Cell], rate: float | Mapping[str, float]) -> type[Cell]:
 
     rate: the probability of keeping it, for all states or by state: `{"h": 0.05, "c": 0.5}`.
     before:  c.next = f * c + i * g
-    after:   c_new = f * c + i * g;  c.next = c + mask_c * (c_new - c)
-    The step's other equations read the new value, as in the paper. In evaluation the mask is
-    1 - rate. CellError for a rate outside [0, 1) and for a state that the cell does not have.
+    after:   c_new = f * c + i * g;  c.next = mask_c * c_new + (1 - mask_c) * c
+    Equations that a new state needs read the value before zoneout, as in the paper; the outputs,
+    and what leads to them alone, read it after. In evaluation the mask is 1 - rate. CellError for
+    a rate outside [0, 1) and for a state that the cell does not have.
     """
     names = cell.graph.state_names
     rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(names, rate)
@@ -34,31 +35,47 @@ def zoneout(cell: type[Cell], rate: float | Mapping[str, float]) -> type[Cell]:
         )
     for value in rates.values():
         _check_rate("zoneout", cell, value)
-    active = {s.next: s for s in cell.graph.states if rates.get(s.name, 0) > 0}
-    if not active:
-        return cell
-    made = Rewriting(cell)
-    for index, node in enumerate(cell.graph.nodes):
-        state = active.get(index)
-        if state is not None and node.name == f"{state.name}.next":
-            made.copy(index, name=made.name(f"{state.name}_new", beside=node.name))
-        elif node.op in (Op.LINEAR, Op.DIAGONAL) and node.args[0] in active:
-            # The parameter is still called after c.next, which is the paper's name for it.
-            attrs = {"tag": f"{active[node.args[0]].name}_next_h", **dict(node.attrs)}
-            made.copy(index, attrs=tuple(sorted(attrs.items())))
+    active = [s for s in cell.graph.states if rates.get(s.name, 0) > 0]
+    return _zoned(cell, active, rates) if active else cell
+
+
+def _zoned(cell: type[Cell], active: Sequence[StateSlot], rates: Mapping[str, float]) -> type[Cell]:
+    graph, made = cell.graph, Rewriting(cell)
+    needed = read(graph, outputs=False)  # by new states
+    nexts: dict[str, int] = {}
+    shown: dict[int, int] = {}  # what outputs see in place of a value
+    for index, node in enumerate(graph.nodes):
+        own = [s for s in active if s.next == index]
+        if index not in needed:
+            made.copy(index, args=tuple(shown.get(arg, made.at[arg]) for arg in node.args))
+        elif own and node.name == f"{own[0].name}.next":
+            # Parameters are still called after c.next.
+            attrs = tuple(sorted({**dict(node.attrs), "spelled": node.name}.items()))
+            name = made.name(f"{own[0].name}_new", beside=node.name)
+            made.copy(index, name=name, attrs=attrs)
         else:
             made.copy(index)
-    nexts = {}
-    for index, state in active.items():
-        width = cell.graph.nodes[state.leaf].width
-        mask = made.mask(state.name, rates[state.name], width, scaled=False, per="step")
-        old, new = made.at[state.leaf], made.at[index]
-        change = made.op(Op.MUL, mask, made.op(Op.SUB, new, old))
-        nexts[state.name] = made.op(Op.ADD, old, change, name=f"{state.name}.next")
-    shown = {k: nexts[s.name] for k, s in active.items()}
-    outputs = tuple(shown.get(k, made.at[k]) for k in cell.graph.outputs)
-    said = ", ".join(f"{s.name} {rates[s.name]:g}" for s in active.values())
+        for state in own if node.op not in LEAVES else ():
+            nexts[state.name] = _mixed(made, state, rates[state.name])
+            shown.setdefault(index, nexts[state.name])
+    for state in active:  # what takes an input or another state as it is
+        if state.name not in nexts:
+            nexts[state.name] = _mixed(made, state, rates[state.name])
+    outputs = tuple(shown.get(k, made.at[k]) for k in graph.outputs)
+    said = ", ".join(f"{s.name} {rates[s.name]:g}" for s in active)
     return made.cell(f"With zoneout: {said} (Krueger et al. 2017).", nexts=nexts, outputs=outputs)
+
+
+def _mixed(made: Rewriting, state: StateSlot, rate: float) -> int:
+    """Append a state's new value where the mask is 1 and its old one where it is 0."""
+    width = made.graph.nodes[state.leaf].width
+    mask = made.mask(state.name, rate, width, scaled=False, per="step")
+    one = made.op(Op.CONSTANT, value=1.0)
+    new = made.op(Op.MUL, made.at[state.next], mask)
+    old = made.op(Op.MUL, made.at[state.leaf], made.op(Op.SUB, one, mask))
+    name = f"{state.name}.next"
+    stood = made.graph.nodes[state.next].name or name  # parameters of its readers keep their names
+    return made.op(Op.ADD, new, old, name=name, spelled=stood)
 
 
 @layerwise
@@ -88,6 +105,12 @@ def recurrent_dropout(
         )
     if per not in (None, *PER):
         raise CellError(f"recurrent_dropout: per is {' or '.join(PER)}, got {per!r:.40}")
+    kept = [s.name for s in states.values() if s.next == equations.get(name)]
+    if kept:
+        raise CellError(
+            f"recurrent_dropout({cell.__name__}): {name} is what the state {kept[0]} takes next; "
+            f"on={kept[0]!r} drops what matrices read of it"
+        )
     if rate == 0:
         return cell
     if name in states:
@@ -133,9 +156,9 @@ def _dropped(
 def weight_dropped(cell: type[Cell], rate: float) -> type[Cell]:
     """Drop weights of the recurrent matrices at random (DropConnect; Merity et al. 2018).
 
-    One draw holds for all steps of a forward pass. Recurrent is a matrix that reads a state, or a
-    product with one, as a GRU's reads r * h. CellError for a rate outside [0, 1) and for a cell
-    without such a matrix.
+    One draw holds for all steps of a forward pass; layers that are tied draw one each. Recurrent
+    is a matrix that reads a state, or a product with one, as a GRU's reads r * h. CellError for a
+    rate outside [0, 1) and for a cell without such a matrix.
     """
     _check_rate("weight_dropped", cell, rate)
     chosen = matrices_reading(cell.graph, cell.graph.states)

@@ -2,7 +2,7 @@
 
 from cellwright.language.cell import Cell
 from cellwright.language.errors import CellError
-from cellwright.language.graph import Node
+from cellwright.language.graph import Node, read
 from cellwright.language.ops import Op
 from cellwright.language.rewriting import Rewriting
 from cellwright.language.stack import layerwise
@@ -29,6 +29,13 @@ def projected(cell: type[Cell]) -> type[Cell]:
                 "become narrower; only cells whose matrices alone read it can be projected (before "
                 "zoneout or dropout, not after)"
             )
+    needed = read(graph, outputs=False)
+    beyond = [k for k in graph.users(hidden.next) if k not in needed]
+    if any(graph.nodes[k].op is not Op.LINEAR for k in beyond):
+        raise CellError(
+            f"projected({cell.__name__}): its output is made of the whole {hidden.name}; project "
+            "before residual, not after"
+        )
     made = Rewriting(cell)
     for index, node in enumerate(graph.nodes):
         if index == hidden.leaf:

@@ -18,9 +18,10 @@ from cellwright.language.graph import (
     Graph,
     Node,
     StateSlot,
+    is_name,
     is_rate,
 )
-from cellwright.language.ops import PARAMETRIC, Op
+from cellwright.language.ops import LEAVES, PARAMETRIC, Op
 from cellwright.language.width import Width
 
 FORMAT = "cellwright-cell"
@@ -33,7 +34,6 @@ ATTRIBUTES: dict[Op, frozenset[str]] = {
     Op.CONSTANT: frozenset({"value"}),
     Op.MODULES: frozenset({"values"}),
     Op.LINEAR: frozenset({"upper_blocks", "blocks", "drop", "fit", "start", "tag"}),
-    Op.DIAGONAL: frozenset({"tag"}),
     Op.BIAS: frozenset({"affine", "beside", "start"}),
     Op.PART: frozenset({"index", "of"}),
 }
@@ -42,6 +42,8 @@ _REQUIRED = {Op.CONSTANT: {"value"}, Op.MODULES: {"values"}, Op.PART: {"index", 
 
 def cell_to_json(cell: type[Cell]) -> str:
     """Return a cell as JSON text; `cell_from_json` makes an equal cell of it."""
+    if not (isinstance(cell, type) and issubclass(cell, Cell)):
+        raise CellError(f"cell_to_json takes one cell, got {cell!r:.60}")
     graph = cell.graph
     nodes = []
     for node in graph.nodes:
@@ -182,7 +184,10 @@ def _node(position: int, entry: object) -> Node:
     if width is not None and not isinstance(width, str):
         raise CellFileError(f"{place}: a width is a text such as 4*hidden, got {width!r:.40}")
     extra = set(entry) - {"op", "args", "name", "owner", "width"}
-    allowed, required = ATTRIBUTES.get(op, frozenset()), _REQUIRED.get(op, set())
+    allowed = ATTRIBUTES.get(op, frozenset())
+    if op not in LEAVES:
+        allowed |= {"spelled"}
+    required = _REQUIRED.get(op, set())
     partly = op is Op.INPUT and extra and extra != allowed  # a mask has all three
     if extra - allowed or required - extra or partly:
         raise CellFileError(
@@ -200,8 +205,9 @@ def _attribute(place: str, key: str, value: object) -> Attribute:
         if not fits(value):
             raise CellFileError(f"{place}: {key} is {wanted}, got {value!r:.40}")
         return float(value) if isinstance(value, int | float) else str(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_MODULES:
-        raise CellFileError(f"{place}: {key} lies between 0 and {MOST_MODULES}, got {value!r:.40}")
+    most = 1 if key == "scaled" else MOST_MODULES
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise CellFileError(f"{place}: {key} lies between 0 and {most}, got {value!r:.40}")
     return value
 
 
@@ -233,6 +239,7 @@ _ONE_OF: dict[str, tuple[Callable[[object], bool], str]] = {
     "rate": _PROBABILITY,
     "drop": _PROBABILITY,
     "per": (lambda v: isinstance(v, str) and v in PER, " or ".join(PER)),
+    "spelled": (lambda v: isinstance(v, str) and is_name(v.removesuffix(".next")), "a name"),
     "tag": _TAG,
     "beside": _TAG,
 }

@@ -54,9 +54,16 @@ def stacked(*cells: "type[Cell] | str | Stack", tied: bool = False) -> Stack:
             ways.append(False)
     if not layers:
         raise CellError("stacked needs at least one cell, as in stacked(LSTM, LSTM)")
-    if tied and len(set(layers)) > 1:
+    if tied and not all(_same(layers[0], other) for other in layers[1:]):
         raise CellError("stacked: tied layers share their weights, so they are of one cell")
     return Stack(tuple(layers), tuple(ways), tied)
+
+
+def _same(one: type[Cell] | str, other: type[Cell] | str) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    a, b = one.graph, other.graph
+    return (a.nodes, a.states, a.outputs) == (b.nodes, b.states, b.outputs)
 
 
 def bidirectional(cell: type[Cell] | str | Stack) -> Stack:
@@ -100,5 +107,5 @@ def layerwise(transform: Callable[Concatenate[type[Cell], P], type[Cell]]) -> La
 def _class(word: str, cell: object) -> type[Cell]:
     if isinstance(cell, type) and issubclass(cell, Cell) and cell is not Cell:
         return cell
-    hint = f'; cellwright.cells.CATALOGUE["{cell}"] is one' if isinstance(cell, str) else ""
+    hint = f"; cellwright.cells.find({cell!r:.40}) looks a name up" if isinstance(cell, str) else ""
     raise CellError(f"{word} takes a Cell class, got {cell!r:.60}{hint}")

@@ -31,6 +31,7 @@ LATER += (
     "non_monotone",
     "vary_steps",
     "reduction",
+    "watch",
 )
 NON_MONOTONE = 5  # epochs, as in Merity, Keskar & Socher's experiments
 LEAST_VARIED = 5  # tokens of the shortest window that is drawn
@@ -99,6 +100,7 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: str = "32-true"
+    watch: bool = True  # look at gates and gradients after each validation
     threads: int | None = None  # None: torch's own choice
 
     def __post_init__(self) -> None:
@@ -326,5 +328,6 @@ _CHECKS: dict[str, Rule] = {
     "seed": whole(0, 2**63 - 1),
     "device": Rule(_device, "auto, cpu, cuda, cuda:N or mps"),
     "precision": one_of(*PRECISIONS),
+    "watch": FLAG,
     "threads": optional(whole(1, MOST_THREADS)),
 }

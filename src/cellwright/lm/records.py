@@ -58,6 +58,7 @@ METRICS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "train": {"epoch": whole(1), "tokens": whole(), "nats": LOSS},
     "valid": {"epoch": whole(1), "tokens": whole(), **_SCORE},
     "test": _SCORE,
+    "watch": {"epoch": whole(1), "tokens": whole()},
 }
 _KIND: Final = {"kind": one_of(*METRICS)}
 

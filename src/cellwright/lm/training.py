@@ -7,7 +7,7 @@ from typing import Any, final
 
 from cellwright.lm.atomic import new_directory
 from cellwright.lm.config import TrainConfig
-from cellwright.lm.corpus import Windows
+from cellwright.lm.corpus import TokenFile, Windows
 from cellwright.lm.engine import Engine, build_model, workplace
 from cellwright.lm.errors import RunError, TrainingError
 from cellwright.lm.evaluation import Evaluation, evaluate_tokens
@@ -30,6 +30,7 @@ from cellwright.lm.run import Position, RunDirectory, read_config, read_text_dig
 from cellwright.lm.texts import Texts, check_files, open_texts, prepare_texts
 from cellwright.lm.transformed import cell_of
 from cellwright.lm.varied import VariedWindows
+from cellwright.lm.watch import watch
 
 SAVE_SECONDS = 60.0
 LOG_WINDOWS = 50  # between two training lines of metrics.jsonl
@@ -113,6 +114,7 @@ class Training:
         self.mean = EpochMean()
         self.on_event: OnEvent = _ignore
         self.resumed = False
+        self.told: set[str] = set()  # kinds of warnings of the watch
 
     def _windows(self) -> Windows | VariedWindows:
         """The windows of the epoch at which the training stands."""
@@ -262,6 +264,7 @@ class Training:
         streams = max(1, min(self.config.batch, text.tokens // STREAM_TOKENS))
         with self.engine.published():
             result = evaluate_tokens(self.engine.model, text, streams)
+        self._watch(text)
         is_best = at.best_nats is None or result.nats < at.best_nats
         best = result.nats if at.best_nats is None else min(result.nats, at.best_nats)
         seconds = self.pace.seconds()
@@ -294,6 +297,26 @@ class Training:
         )
         self._hear(result.nats)
         return is_best
+
+    def _watch(self, text: TokenFile) -> None:
+        """Note what gates and gradients do on a batch of a text; tell what is wrong, once each."""
+        if not self.config.watch:
+            return
+        with self.engine.published():
+            seen = watch(self.engine.model, text, self.config.steps)
+        at, wrong = self.position, seen.warnings()
+        self.run.log(
+            kind="watch",
+            epoch=at.epoch,
+            window=at.window,
+            tokens=at.tokens,
+            **seen.to_dict(),
+            warnings=list(wrong.values()),
+        )
+        for kind, line in wrong.items():
+            if kind not in self.told:
+                self.told.add(kind)
+                self.on_event(Warned(f"epoch {at.epoch}: {line}"))
 
     def _hear(self, nats: float) -> None:
         """Tell nt-asgd of an epoch's validation, and who watches if it begins to average."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from cellwright.language import Cell, cell_from_graph
+from cellwright.language import Cell, cell_from_graph, cell_to_json
 from cellwright.language.errors import CellError
 from cellwright.language.masks import expected
 from cellwright.language.stack import Stack
@@ -38,6 +38,11 @@ class Layer:
     names: tuple[tuple[str, ...], ...]
     below: int = 0
     outside: tuple[int, ...] = ()
+
+    @property
+    def drawing(self) -> str:
+        """The cell with its masks, as text that says all of it."""
+        return cell_to_json(self.cell)
 
     def reads(self, given: Tensors, below: Tensors) -> Tensors:
         """Return the layer's inputs: outputs of the layer below, and inputs of the stack."""

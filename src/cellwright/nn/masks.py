@@ -49,7 +49,7 @@ def _weight_mask(param: Param, weight: Tensor) -> Tensor:
 
 def _kept(empty: Tensor, rate: float, high: float) -> Tensor:
     """Fill a tensor with zeros at a rate, and `high` elsewhere."""
-    drawn = empty.detach().bernoulli_(1 - rate)
+    drawn = torch.bernoulli(torch.full_like(empty.detach(), 1 - rate))
     return drawn if high == 1 else drawn * high
 
 
@@ -60,7 +60,7 @@ def draws(graph: Graph) -> bool:
 
 def shown(graph: Graph) -> list[str]:
     """Say what is drawn and at which rate, for a layer's repr: `mask_h=0.05`."""
-    rates = {node.attr("drop") for node in graph.nodes} - {None, 0.0}
+    rates = dict.fromkeys(node.attr("drop") for node in graph.nodes if node.attr("drop"))
     weights = [f"weight_drop={rate:g}" for rate in rates]
     return [f"{slot.name}={slot.rate:g}" for slot in masks(graph)] + weights
 

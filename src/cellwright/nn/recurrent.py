@@ -35,11 +35,11 @@ class Recurrent(Seen):
     drawn in training mode, from torch's generator, and at their means in evaluation.
     Arguments up to `dtype` are torch.nn.LSTM's, in its order; `hidden_size` may be a list, one for
     each layer; the attribute is the last layer's, `hidden_sizes` holds them all. `proj_size` is for
-    cells with a width `proj`; `widths` gives sizes to a cell's other width symbols. `learn_start` makes the
-    start state a parameter (`start_h_l0`, ...), used where no `hx` is given and after a reset.
-    `split_bias` keeps torch's second bias. `backend` is the path that runs: `"llvm"` is machine
-    code for this processor, which raises where that cannot run, `"reference"` torch operations,
-    `"auto"` the first that can serve; second derivatives are the reference's on each. A
+    cells with a width `proj`; `widths` gives sizes to a cell's other width symbols. `learn_start`
+    makes the start state a parameter (`start_h_l0`, ...), used where no `hx` is given and after a
+    reset. `split_bias` keeps torch's second bias. `backend` is the path that runs: `"llvm"` is
+    machine code for this processor, which raises where that cannot run, `"reference"` torch
+    operations, `"auto"` the first that can serve; second derivatives are the reference's on each. A
     `use_backend` block comes before it, CELLWRIGHT_BACKEND says what `"auto"` means outside one.
     `recompute` is for very long sequences: the training pass keeps the states at every so many
     steps (True: about sqrt(T)) and nothing between them, which backward() computes again.
@@ -84,8 +84,9 @@ class Recurrent(Seen):
         checks.flags(bias=bias, batch_first=batch_first)
         cells, stack = _layers(cell, num_layers, bidirectional)
         hidden = checks.hidden_sizes(hidden_size, len(stack))
-        for size in hidden:
-            checks.sizes(input_size, size, proj_size, num_layers)
+        for made, size in zip(cells, hidden, strict=True):
+            narrow = proj_size if made is cells[0] or "proj" in made.graph.symbols else 0
+            checks.sizes(input_size, size, narrow, num_layers)
         if dropout > 0 and len(stack) == 1:
             warnings.warn(
                 "dropout acts on the outputs of all layers but the last, so dropout="
@@ -172,8 +173,16 @@ class Recurrent(Seen):
         return parameters.views(self, self._plans[layer].program.params, suffixes[int(reverse)])
 
     def source(self, layer: int = 0) -> str:
-        """Return the torch source that a layer runs: plain torch, to read or to paste elsewhere."""
-        return self._plans[layer].source()
+        """Return the torch source that a layer runs: plain torch, to read or to paste elsewhere.
+
+        In training mode it takes the cell's masks as its last inputs; weights that are dropped are
+        dropped before it.
+        """
+        return self._running_plan(self._layers[layer]).source()
+
+    def _running_plan(self, layer: Layer) -> Plan:
+        """Return what runs: in training the plan that reads masks, else the one at their means."""
+        return (layer.drawn if self.training else None) or layer.plan
 
     def explain(self) -> str:
         """Say which execution path runs and why, and of what each layer's machine code is made.
@@ -183,7 +192,7 @@ class Recurrent(Seen):
         compiled, and what a few steps take. Nothing is compiled for it.
         """
         places = [
-            (f"layer {k}{' backwards' * reverse}", layer.plan)
+            (f"layer {k}{' backwards' * reverse}", self._running_plan(layer))
             for k, layer in enumerate(self._layers)
             for reverse in range(len(layer.suffixes))
         ]
@@ -199,7 +208,8 @@ class Recurrent(Seen):
         """List what differs from the defaults, as torch.nn's layers do."""
         alike = len(set(self.hidden_sizes)) == 1
         shown = [f"{self.input_size}, {self.hidden_size if alike else [*self.hidden_sizes]}"]
-        if len({id(layer.cell) for layer in self._layers}) > 1 or self.stack.tied:
+        one_cell = len({layer.drawing for layer in self._layers}) == 1
+        if not one_cell or self.stack.tied:
             shown.insert(0, repr(self.stack))
         elif not hasattr(self, "mode"):  # a drop-in's own name says which cell it is
             shown.insert(0, self.cell.__name__)
@@ -209,9 +219,9 @@ class Recurrent(Seen):
         for key, default in defaults.items():
             if getattr(self, key) != default:
                 shown.append(f"{key}={getattr(self, key)}")
-        if len({id(layer.cell) for layer in self._layers}) == 1:
-            shown += drawn_rates(self.cell.graph)
-        return ", ".join(shown)
+        rates = [", ".join(drawn_rates(layer.cell.graph)) for layer in self._layers]
+        drawn = rates[:1] if one_cell else [f"[{r}]" for r in rates] if any(rates) else []
+        return ", ".join([*shown, *filter(None, drawn)])
 
     # -- running --------------------------------------------------------------------------
 

@@ -56,6 +56,13 @@ def page(
     return "".join(made)
 
 
+def is_page(start: bytes) -> bool:
+    """Whether a file that begins like this is a page of ours, which may be replaced."""
+    return (
+        start.startswith(b"<!DOCTYPE html>") and b'name="generator" content="Cellwright"' in start
+    )
+
+
 def as_json(value: object) -> str:
     """Return JSON that a script element can hold: no `<` in it, so no tag begins or ends there."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

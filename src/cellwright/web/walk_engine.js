@@ -41,11 +41,18 @@ function choose({ args: [condition, yes, no], width }) {
 
 /** rows [R, C] of weights times v [C]. */
 function product(weight, v, rows) {
-  const made = new Float64Array(rows), columns = v.length;
+  const made = new Float64Array(rows), columns = v.length, fours = columns - (columns % 4);
   for (let r = 0, at = 0; r < rows; r++) {
-    let sum = 0;
-    for (let c = 0; c < columns; c++) sum += weight[at++] * v[c];
-    made[r] = sum;
+    let a = 0, b = 0, c = 0, d = 0; // four sums that do not wait for one another
+    let k = 0;
+    for (; k < fours; k += 4, at += 4) {
+      a += weight[at] * v[k];
+      b += weight[at + 1] * v[k + 1];
+      c += weight[at + 2] * v[k + 2];
+      d += weight[at + 3] * v[k + 3];
+    }
+    for (; k < columns; k++) a += weight[at++] * v[k];
+    made[r] = a + b + c + d;
   }
   return made;
 }

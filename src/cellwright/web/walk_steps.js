@@ -106,6 +106,7 @@ const STEPS = {
       note("Surprise is −log₂ p, p being the probability that the model gave to the token that came. The first token is read, not predicted."),
       rows.length ? table("What surprised it most", ["token", "bits", "p", "its own guess"], rows) : null,
       page.unknown ? note(`${page.unknown} of the tokens the model has never seen: it reads them as “unknown”.`) : null,
+      page.unread ? h("p", { class: "warning" }, "The address names another text, which this page cannot read: what you see is the text that the page was made with.") : null,
       page.form ? page.form() : note(facts.why),
     ];
   },
@@ -143,11 +144,13 @@ const STEPS = {
 
   update(page, step) {
     const working = workingOf(page, step), { unit } = page.at;
-    return updates(page, working).flatMap((update) => [
+    const all = updates(page, working).sort((a, b) => a.next - b.next);
+    const within = step.items.filter((k) => !page.facts.updates.some(({ next }) => next === k));
+    return [...within.map((k) => working.item(k, unit)), ...all.flatMap((update) => [
       say(`Unit ${unit}: `, h("i", {}, update.name), " goes from ", num(working.value(update.leaf, unit)), " to ", num(working.value(update.next, unit)), "."),
       waterfall(page, working, update),
       working.item(update.next, unit),
-    ]);
+    ])];
   },
 
   reveal(page, step) {
@@ -204,7 +207,7 @@ const STEPS = {
     const bar = (v) => h("td", { class: "signed" }, h("span", { class: v < 0 ? "down" : "up", "aria-hidden": "true", style: `width:${(50 * Math.abs(v)) / most}%` }), h("b", {}, brief(v, 4)));
     return [
       say("The prediction of ", token(page.name(target)), " after token ", String(at.t), " leans most on ", token(text.pieces[first + top]), `, token ${first + top}: `,
-        effects[top] < 0 ? `it makes it less likely, by ${brief(-effects[top], 3)} nats.` : `without it, log p falls by ${brief(effects[top], 3)} nats.`),
+        effects[top] < 0 ? `with others in its place, log p rises by ${brief(-effects[top], 3)} nats.` : `with others in its place, log p falls by ${brief(effects[top], 3)} nats.`),
       differ ? h("p", { class: "warning" }, h("strong", {}, "The two measures disagree"), " on which token matters most, or on its sign. Trust the replacement: it asks the model itself; the gradient is a straight line drawn at one point.") : null,
       table(`Each of the last ${effects.length} tokens, the largest effect first`, ["token", "replaced", "gradient"],
         order.map((k) => h("tr", {}, h("th", { scope: "row" }, `${first + k} `, token(text.pieces[first + k])), bar(effects[k]), bar(slopes[k])))),

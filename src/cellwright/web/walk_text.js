@@ -3,6 +3,8 @@
 const LN2 = Math.log(2);
 const MOST_TOKENS = 400;
 const BEST = 10;
+// Unicode's White_Space, at which the tokenizer splits words; \s has one sign more and one fewer.
+const WHITE = /[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
 
 function json(id) {
   const held = document.getElementById(id);
@@ -17,7 +19,7 @@ function tokenize(text, { level, vocab }) {
     pieces = [...text];
     names = pieces;
   } else {
-    pieces = text.split("\n").flatMap((line, k) => [...(k ? ["\n"] : []), ...line.split(/\s+/u).filter(Boolean)]);
+    pieces = text.split("\n").flatMap((line, k) => [...(k ? ["\n"] : []), ...line.split(WHITE).filter(Boolean)]);
     names = pieces.map((word) => (word === "\n" ? "<eos>" : word));
   }
   const kept = pieces.slice(0, MOST_TOKENS);

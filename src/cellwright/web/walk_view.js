@@ -72,7 +72,7 @@ class Page {
     const wanted = new URLSearchParams(location.hash.slice(1));
     const number = (name) => Number(wanted.get(name) || 0);
     const typed = wanted.get("text");
-    if (typed !== null && typed !== this.typed && this.retype) this.retype(typed);
+    if (typed !== null && typed !== this.typed) this.unread = !this.retype?.(typed);
     this.go({ t: number("t"), step: number("step"), unit: number("unit"), layer: Math.max(0, number("layer") - 1) }, { push: false });
   }
 
@@ -132,7 +132,7 @@ class Page {
       return {
         paint: (k) => (of(k) === null ? "" : painted(signed(of(k), scale))),
         said: (k) => (of(k) === null ? "not asked" : `effect ${brief(of(k), 3)} nats`),
-        legend: `Blue: without it the prediction is likelier; orange: it helps, ${brief(scale, 2)} nats at the most.`,
+        legend: `Orange: it helps the prediction; blue: it stands in its way; ${brief(scale, 2)} nats at the most.`,
       };
     }
     const most = Math.max(...text.pieces.map((_, k) => text.bits(k) ?? 0), 1);
@@ -165,6 +165,8 @@ class Page {
     });
     places.strip.replaceChildren(...parts.filter(Boolean));
     places.strip.setAttribute("aria-activedescendant", `token-${at.t}`);
+    const here = document.getElementById(`token-${at.t}`), line = here.offsetHeight || 1;
+    places.strip.scrollTop = here.offsetTop - line; // a line of what came before stays in sight
     places.legend.textContent = legend;
   }
 

@@ -1,12 +1,14 @@
 """Pictures as the text of an SVG file: no script, no font or file from elsewhere."""
 
-from html import escape
+import html
+import re
 
 from cellwright.targets.svg.shapes import Group, Path, Picture, Rect, Shape, Text
 from cellwright.targets.svg.styles import sheet
 from cellwright.targets.svg.symbols import SMALL
 
 CLASS = "cellwright"
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 DROP = 0.28  # how far a subscript stands below its line, of the text's size
 
 
@@ -27,6 +29,11 @@ def svg(picture: Picture, theme: str = "auto") -> str:
     for shape in picture.shapes:
         lines += _lines(shape)
     return "\n".join([*lines, "</svg>", ""])
+
+
+def escape(text: str) -> str:
+    """Return a text as XML holds it; what XML cannot hold, in a cell's description, is a mark."""
+    return html.escape(NOT_XML.sub("\ufffd", text))
 
 
 def _number(value: float) -> str:

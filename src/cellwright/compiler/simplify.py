@@ -43,7 +43,9 @@ def simplify(program: Program) -> Program:
     same: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
     constants: dict[str, float] = {}
-    program = _map(program, lambda instrs: _rewrite(instrs, widths, same, seen, constants))
+    # Afterwards a vector of one number would have to be moved out of the loop.
+    early = not (program.hoisted or program.after or program.results or program.reverse)
+    program = _map(program, lambda instrs: _rewrite(instrs, widths, same, seen, constants, early))
 
     def final(name: str) -> str:
         while name in same:
@@ -75,12 +77,13 @@ def _rewrite(
     same: dict[str, str],
     seen: dict[tuple[object, ...], str],
     constants: dict[str, float],
+    early: bool,
 ) -> tuple[Instr, ...]:
     kept = []
     cuts: dict[str, Instr] = {}
     for old in instrs:
         instr = replace(old, args=tuple(same.get(arg, arg) for arg in old.args))
-        instr = _fold(instr, widths, constants)
+        instr = _fold(instr, widths, constants, early)
         equal = _identity(instr, widths, constants) or _rejoined(instr, widths, cuts)
         key = (instr.op, instr.args, instr.width, instr.attrs)
         if equal is None:
@@ -106,15 +109,18 @@ def _rewrite(
     return tuple(kept)
 
 
-def _fold(instr: Instr, widths: dict[str, int], constants: dict[str, float]) -> Instr:
-    """Compute an operation whose arguments are all numbers, or vectors of one number."""
+def _fold(instr: Instr, widths: dict[str, int], constants: dict[str, float], early: bool) -> Instr:
+    """Compute an operation whose arguments are all numbers or, `early`, vectors of one number."""
+    numbers = all(widths[arg] == SCALAR for arg in instr.args)
     if instr.op not in FOLD or not all(arg in constants for arg in instr.args):
+        return instr
+    if not (numbers or early):
         return instr
     try:
         value = float(FOLD[instr.op](*(constants[arg] for arg in instr.args)))  # type: ignore[index]
     except (ArithmeticError, ValueError):
         return instr  # log(0), 1/0: leave the infinity to the target
-    if all(widths[arg] == SCALAR for arg in instr.args):
+    if numbers:
         return Instr(instr.name, Op.CONSTANT, (), SCALAR, (("value", value),))
     return Instr(instr.name, Op.MODULES, (), instr.width, (("values", (value,)),))
 

@@ -28,7 +28,8 @@ def results(layer: Recurrent, given: list[Tensor], track: bool = True) -> list[T
         made = flat(layer(tuple(leaves) if len(leaves) > 1 else leaves[0]))
         if not track:
             return made
-        loss = torch.stack([(y.flatten() * torch.arange(y.numel()).sin()).sum() for y in made])
+        # Plain arithmetic: what MKL divides among its threads would hang in a forked process.
+        loss = torch.stack([(y.flatten() * (torch.arange(y.numel()) % 7 - 3)).sum() for y in made])
         return [*made, *torch.autograd.grad(loss.sum(), [*leaves, *layer.parameters()])]
 
 

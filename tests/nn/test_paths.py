@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.export import Dim, export
 
+from cellwright.language import Cell, Input, State, linear, tanh
 from cellwright.nn import GRU, LSTM, GRUCell, LSTMCell, Recurrent, RecurrentCell, RNNCell
 from cellwright.runtime import native, use_backend
 from tests.nn.examples import ALL_CELLS, OWN, B, H, I, P, T, build, flat, gradients, inputs_for
@@ -258,3 +259,26 @@ def test_only_a_learned_start_wants_a_gradient():
     layer(torch.randn(T, B, I), (zero, zero), reset=reset)[0].sum().backward()
     starts = [p for name, p in layer.named_parameters() if name.startswith("start")]
     assert all(p.grad is not None and p.grad.any() for p in starts)
+
+
+class Still(Cell):
+    """Its state stays as it is, so nothing is left to do from step to step."""
+
+    x, h = Input(), State()
+
+    h.next = h
+    y = tanh(linear(x))
+    outputs = y
+
+
+def test_a_cell_with_nothing_to_do_in_its_loop():
+    layer = Recurrent(Still, I, H)
+    x, h = torch.randn(T, B, I, requires_grad=True), torch.randn(1, B, H)
+    made = []
+    for way in ("reference", "llvm"):
+        with use_backend(way):
+            output, state = layer(x, h)
+        (gradient,) = torch.autograd.grad(output.square().sum(), x)
+        made.append((output, state, gradient))
+    torch.testing.assert_close(*made)
+    assert torch.equal(made[0][1], h)

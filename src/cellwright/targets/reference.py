@@ -107,6 +107,8 @@ class _Function:
         ]
         lists = [f"{name} = []" for name in self.kept.values()]
         step = self.step(body)  # first: it says which sequences the head reads
+        if not step:  # a cell whose states stay as they are
+            return [*starts, *lists]
         return [*starts, *lists, self.head(), textwrap.indent("\n".join(step), "    ")]
 
     def head(self) -> str:

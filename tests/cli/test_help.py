@@ -69,3 +69,10 @@ def test_examples_parse():
             verb, *words = line.split()[1:]
             known = {opt for p in group.commands[verb].params for opt in p.opts}  # pyright: ignore
             assert {w for w in words if w.startswith("--")} <= known, line
+
+
+def test_a_group_of_verbs_alone_shows_its_help_and_no_empty_line(run):
+    shown = run("inspect")
+    assert shown.code == 2
+    assert "walkthrough" in shown.out + shown.err
+    assert "cellwright inspect: " not in shown.out + shown.err

@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import cellwright
 import cellwright.nn
-from cellwright.language import Cell, CellError, Input, State, affine, stacked, tanh
+from cellwright.cells import CATALOGUE
+from cellwright.language import Cell, CellError, Input, State, affine, layer_normed, stacked, tanh
 from cellwright.nn import GRU, LSTM, RNN, Recurrent
 from tests.nn.examples import (
     TORCH_LIKE,
@@ -244,6 +245,8 @@ def test_a_dropout_that_does_nothing_warns_where_the_layer_is_built():
         ({"cell": Unstackable, "num_layers": 2}, "y: is input wide, 9 here, the first layer's"),
         ({"cell": stacked("gru", TwoInputs)}, "2 inputs but 1 outputs below, and no input y"),
         ({"cell": stacked("gru", "rnn"), "num_layers": 3}, "2 layers; leave num_layers=3 out"),
+        ({"cell": "indrnn", "split_bias": True}, "second bias .* it has none; leave it out"),
+        ({"cell": layer_normed(CATALOGUE["gru"]), "split_bias": True}, "it has none; leave it"),
         ({"cell": stacked("gru", "rnn"), "hidden_size": [9]}, "1 widths for 2 layers; give 2"),
         ({"cell": stacked("gru", "gru", tied=True)}, "tied layers share their weights"),
     ],

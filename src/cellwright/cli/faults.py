@@ -88,6 +88,8 @@ def _report(error: Exception, argv: Sequence[str]) -> int:
     if os.environ.get("CELLWRIGHT_DEBUG", "0") not in ("", "0"):
         traceback.print_exception(error)
     line = describe(error, argv)
+    if line == "":  # a group of verbs was named alone: its help is there, and says it all
+        return USER
     if line is not None:
         _put(f"{_command(error, argv)}: {line}")
         return USER

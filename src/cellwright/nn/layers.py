@@ -22,9 +22,8 @@ class Layer:
 
     `plan` has the cell's masks at their means, `drawn` takes them as its last inputs, `masked`
     wide, and is None where nothing is drawn; `emitting` gives every state as well, of either.
-    `names` are the parameters' attributes, a tuple for each
-    direction. The layer reads the first `below` outputs of the layer below it, then the inputs of
-    the stack at `outside`.
+    `names` are the parameters' attributes, a tuple for each direction. The layer reads the first
+    `below` outputs of the layer below it, then the inputs of the stack at `outside`.
     """
 
     cell: type[Cell]

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from cellwright.language.cell import Cell, cell_from_graph
-from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node, StateSlot
 from cellwright.language.masks import unmasked
 from cellwright.language.ops import Op
@@ -16,7 +15,6 @@ def with_split_biases(cell: type[Cell]) -> type[Cell]:
     after:   W x + U h + b + b', b' stored beside U (`bias_hh`)
 
     One bias is enough for the mathematics; torch keeps two, and its `state_dict` holds both.
-    CellError for a cell without such an affine, which has no place for a second bias.
     """
     graph = cell.graph
     hidden = graph.states[0].leaf
@@ -32,11 +30,6 @@ def with_split_biases(cell: type[Cell]) -> type[Cell]:
             nodes.append(replace(bias, attrs=(("beside", "hh"),), owner=bias.owner))
             nodes.append(Node(Op.ADD, (len(nodes) - 2, len(nodes) - 1), node.width, node.name))
             moved[index] = len(nodes) - 1
-    if len(nodes) == len(graph.nodes):
-        raise CellError(
-            f"{graph.cell}: split_bias=True adds a second bias to sums of projections of "
-            f"{graph.input_names[0]} and {graph.state_names[0]}, and it has none; leave it out"
-        )
     return cell_from_graph(
         replace(
             graph,

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from cellwright import cells
 from cellwright.language import Cell
-from cellwright.language.transform import with_split_biases
 from cellwright.nn import checks, parameters
 from cellwright.nn.layers import at_means
 from cellwright.nn.masks import draw, draws, once_per_sequence
@@ -61,7 +60,7 @@ class RecurrentCell(nn.Module):
         self.backend = checked_backend(backend)
         graph = at_means(self.cell).graph
         sizes = checks.widths(graph, input_size, hidden_size, proj_size, self.widths)
-        source = with_split_biases(self.cell) if split_bias else self.cell
+        source = checks.with_second_bias(self.cell) if split_bias else self.cell
         self._plan = plan(at_means(source), sizes, bias)
         self._drawn = plan(source, sizes, bias) if draws(source.graph) else None
         self._names = parameters_of(self._plan, "")

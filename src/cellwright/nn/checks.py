@@ -12,6 +12,7 @@ from torch import Tensor
 from cellwright import cells
 from cellwright.language import Cell, CellError
 from cellwright.language.graph import Graph
+from cellwright.language.transform import with_split_biases
 from cellwright.nn import parameters
 from cellwright.runtime import Plan
 
@@ -67,6 +68,18 @@ def sizes(input_size: int, hidden_size: int, proj_size: int = 0, num_layers: int
         raise ValueError(f"proj_size is zero (none) or positive, got {proj_size}")
     if proj_size >= hidden_size:
         raise ValueError(f"proj_size {proj_size} must be smaller than hidden_size {hidden_size}")
+
+
+def with_second_bias(made: type[Cell]) -> type[Cell]:
+    """Return a cell with torch's second bias; CellError for one that has no place for it."""
+    split = with_split_biases(made)
+    if len(split.graph.nodes) == len(made.graph.nodes):
+        graph = made.graph
+        raise CellError(
+            f"{graph.cell}: split_bias=True adds a second bias to sums of projections of "
+            f"{graph.input_names[0]} and {graph.state_names[0]}, and it has none; leave it out"
+        )
+    return split
 
 
 def hidden_sizes(given: object, layers: int) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from cellwright.language import Cell, cell_from_graph, cell_to_json
 from cellwright.language.errors import CellError
 from cellwright.language.masks import expected
 from cellwright.language.stack import Stack
-from cellwright.language.transform import with_split_biases
 from cellwright.nn import checks
 from cellwright.nn.masks import draw, draws, drop_weights
 from cellwright.nn.running import How, Rows, Start, Tensors, parameters_of, run, weights_of
@@ -118,7 +117,7 @@ def _layer(
 ) -> Layer:
     number = 0 if stack.tied else k
     suffixes = (f"_l{number}", f"_l{number}_reverse")[: 1 + stack.both_ways[k]]
-    source = with_split_biases(cell) if wanted.split_bias else cell
+    source = checks.with_second_bias(cell) if wanted.split_bias else cell
     full = plan(source, sizes, wanted.bias)
     made = plan(at_means(source), sizes, wanted.bias)
     given = len(made.program.inputs)

@@ -140,10 +140,26 @@ def test_the_demo_runs_and_leaves_what_it_names(run, tmp_path, monkeypatch):
     sizes = [cell["parameters"] for cell in found["cells"].values()]
     assert abs(sizes[0] - sizes[1]) < 0.05 * sizes[0]
     assert " ".join(found["conclusion"].split()) in " ".join(made.out.split())
-    for name in ("accuracy.png", "accuracy.svg", "demo.json", "rnn", "lstm"):
+    for name in ("accuracy.png", "accuracy.svg", "demo.json", "rnn", "lstm", "walkthrough.html"):
         assert f"runs/demo/{name}" in made.out
         assert (tmp_path / "runs/demo" / name).exists()
-    assert max(len(line) for line in made.out.splitlines()) <= 86
+    told = " ".join(made.out.split())
+    inside = found["inside"]
+    assert {found["kind"] for found in inside["units"]["findings"]} == {"number", "gender"}
+    assert "number: no single unit is shown to carry it" in told  # 300 sentences teach little
+    assert "Without any one of" in told and "random units" in told
+    address = (tmp_path / "runs/demo/walkthrough.html").as_uri()
+    assert f"{address}#{inside['at']}" in made.out
+    lines = [line for line in made.out.splitlines() if address not in line]
+    assert max(map(len, lines)) <= 86
+
+
+def test_the_page_opens_where_a_verb_must_remember_its_subject():
+    from cellwright.cli.demo_inside import LEAST, LONGEST, _example
+
+    probe = _example(generate(AgreementConfig(sentences=10, valid=10, test=1500)))
+    (verb, *_) = (t for t in probe.targets if t.kind == "number")
+    assert verb.distance >= LEAST and len(probe.words) <= LONGEST
 
 
 def test_a_training_that_fails_ends_the_demo_in_one_line(run, tmp_path, monkeypatch):

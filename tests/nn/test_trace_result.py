@@ -242,7 +242,8 @@ def test_a_frame_is_made_of_the_table(monkeypatch):
 
 
 def test_a_frame():
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     trace = traced(lengths=LENGTHS)
     frame = trace.to_pandas()
     assert isinstance(frame, pandas.DataFrame)
@@ -254,7 +255,8 @@ def test_a_frame():
 
 @pytest.mark.parametrize("tokens", [None, tuple("tokens")])
 def test_a_dataset(tokens):
-    xarray = pytest.importorskip("xarray")
+    import xarray
+
     trace = traced(lengths=LENGTHS)
     made = Trace(**{**vars(trace), "tokens": tokens}).to_xarray()
     assert isinstance(made, xarray.Dataset)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellwright.cli import agreement, demo_report
+from cellwright.cli.demo_inside import look_inside
 from cellwright.cli.demo_race import RaceError, Racer, race
 from cellwright.cli.demo_view import view
 from cellwright.cli.faults import UsageFault
@@ -85,7 +86,8 @@ def demo(minutes: Minutes = None, out: Out = None, seed: Seed = 0) -> int:
             shown.print(f"  {quoted('cellwright', 'train', '--resume', racer.run)}", soft_wrap=True)
         return ending.code
     scores = {racer.name: _ask(racer.run, corpus) for racer in racers}
-    result = demo_report.Result(where, tuple(racers), scores, complete, seed)
+    inside = look_inside(where, racers[-1], racers[0], corpus)
+    result = demo_report.Result(where, tuple(racers), scores, complete, seed, inside)
     demo_report.write(result)
     demo_report.tell(shown, result, time.monotonic() - began)
     return 0

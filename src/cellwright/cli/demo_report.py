@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellwright.cli.agreement import FAR, far_back, print_scores
+from cellwright.cli.demo_inside import Inside
 from cellwright.cli.demo_plot import Panel, Point, draw
 from cellwright.cli.demo_race import Racer
 from cellwright.cli.intervals import difference, wilson
@@ -38,6 +39,7 @@ class Result:
     scores: Mapping[str, AgreementScore]
     complete: bool
     seed: int
+    inside: Inside | None = None
 
 
 def introduce(out: "Console", where: Path, corpus: AgreementCorpus, racers: list[Racer]) -> None:
@@ -154,7 +156,8 @@ def write(result: Result) -> None:
         "far_back": [asdict(finding) for finding in findings(result)],
     }
     with replacing(result.where / "demo.json") as file:
-        file.write(json.dumps(finite(values | {"cells": cells}), indent=2).encode())
+        inside = {"inside": result.inside.to_dict()} if result.inside else {}
+        file.write(json.dumps(finite(values | inside | {"cells": cells}), indent=2).encode())
     panels = [Panel(kind.capitalize(), EXAMPLE[kind], _curves(result, kind)) for kind in KINDS]
     title = f"What an {one.name} and an {two.name} of equal size remember"
     draw(
@@ -219,15 +222,24 @@ def tell(out: "Console", result: Result, seconds: float) -> None:
     out.print(f"\nThe {last.name} writes:", style="number")
     for line in sample(last.run):
         paragraph(out, line, indent="    ", first="  ")
+    if result.inside:
+        out.print(f"\nInside the {last.name}:", style="number")
+        for line in result.inside.lines():
+            paragraph(out, line, indent="    ", first="  ")
     out.print(f"\nDone in {duration(seconds)}. Where it all is:", style="number")
     for label, name in (("plot", "accuracy.png"), ("", "accuracy.svg"), ("numbers", "demo.json")):
         out.print(f"  {label:<10}{result.where / name}", soft_wrap=True)
+    if result.inside:
+        uri = result.inside.page.resolve().as_uri()
+        out.print(f"  {'page':<10}{result.inside.page}", soft_wrap=True)
+        out.print(f"  {'':<10}{uri}#{result.inside.at}", soft_wrap=True)
     for racer in result.racers:
         out.print(f"  {'run':<10}{racer.run}", soft_wrap=True)
     out.print("Go on:", style="number")
     for words in (
         ("generate", last.run, "--prompt", "the king who grew up in France"),
-        ("evaluate", last.run, "--corpus", "agreement"),
+        ("inspect", "units", last.run),
+        ("inspect", "memory", last.run),
         ("show", last.cell),
         ("train", "book.txt", "--cell", "lstm"),
     ):

@@ -1,8 +1,8 @@
 """`cellwright train`: a language model from a text, in a run directory."""
 
 import signal
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +51,10 @@ Resume = Annotated[
     typer.Option(metavar="RUN", help="go on with this run from its last save", show_default=False),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the run that --out holds")]
+Board = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="write RUN/tensorboard too: losses, gates, gradients"),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(metavar="NAME", help=f"{', '.join(RECIPES)}: see below", show_default=False),
@@ -107,6 +111,7 @@ def train(
     clip: flags.Clip = None,
     seed: flags.Seed = None,
     watch: flags.Watch = None,
+    tensorboard: Board = False,
     device: flags.Device = None,
     precision: flags.Precision = None,
     threads: flags.Threads = None,
@@ -121,12 +126,12 @@ def train(
             raise UsageFault(
                 "--resume: a run goes on as it began; leave out --recipe, --overwrite and --out"
             )
-        return _go_on(resume, given, as_json)
+        return _go_on(resume, given, as_json, tensorboard)
     if not text and corpus is None:
         raise UsageFault("no text: name a UTF-8 file, or --corpus agreement")
     if sentences is not None and corpus is None:
         raise UsageFault("--sentences: sets the size of a generated text; add --corpus agreement")
-    return _begin(recipe, given, out, overwrite, sentences, as_json)
+    return _begin(recipe, given, out, overwrite, sentences, as_json, tensorboard)
 
 
 def _begin(
@@ -136,6 +141,7 @@ def _begin(
     overwrite: bool,
     sentences: int | None,
     as_json: bool,
+    board: bool,
 ) -> int:
     """Check the flags, lay out the corpus, train."""
     if given.get("corpus") is not None:
@@ -160,22 +166,31 @@ def _begin(
         return _run(
             lambda show, stop: train(config, out, on_event=show, stop=stop, overwrite=overwrite),
             as_json,
+            board,
         )
 
 
-def _go_on(run: Path, given: dict[str, Any], as_json: bool) -> int:
+def _go_on(run: Path, given: dict[str, Any], as_json: bool, board: bool) -> int:
     from cellwright.lm import resume
+    from cellwright.lm.run import FOLDER
 
-    return _run(lambda show, stop: resume(run, changes=given, on_event=show, stop=stop), as_json)
+    board = board or (run / FOLDER).is_dir()  # what shows a run is to show all of it
+    return _run(
+        lambda show, stop: resume(run, changes=given, on_event=show, stop=stop), as_json, board
+    )
 
 
-def _run(work: "Callable[[Any, StopRequest], Finished]", as_json: bool) -> int:
+def _run(work: "Callable[[Any, StopRequest], Finished]", as_json: bool, board: bool) -> int:
     """Do the work under a display that Ctrl-C ends in order; return the exit code."""
     from cellwright.lm import StopRequest
 
     out, stop = console(), StopRequest()
-    with display(out, as_json) as show, orderly(stop, show.interrupted) as ending:
-        finished = work(while_read(show, stop, ending), stop)
+    with (
+        display(out, as_json) as show,
+        orderly(stop, show.interrupted) as ending,
+        _heard(while_read(show, stop, ending), board) as hear,
+    ):
+        finished = work(hear, stop)
     if not finished.stopped:
         if not as_json:
             _closing(out, finished)
@@ -188,6 +203,18 @@ def _run(work: "Callable[[Any, StopRequest], Finished]", as_json: bool) -> int:
             soft_wrap=True,
         )
     return ending.code or INTERRUPTED
+
+
+@contextmanager
+def _heard(show: Callable[[Any], None], board: bool) -> Iterator[Callable[[Any], None]]:
+    """`show`, with TensorBoard listening too where it was asked for."""
+    if not board:
+        yield show
+        return
+    from cellwright.lm.tensorboard import TensorBoard
+
+    with closing(TensorBoard(show)) as hear:
+        yield hear
 
 
 def _reached(finished: "Finished") -> str:

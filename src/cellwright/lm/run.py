@@ -5,6 +5,7 @@ cell.json          the cell's equations as data
 tokenizer.json     the vocabulary
 model.safetensors  the weights of the best validation; the latest while none was made
 metrics.jsonl      one JSON object a line: training, validation and test losses
+tensorboard/       the same as event files, where they were asked for
 tokens/            the texts as ids, so that resuming does not need the texts
 last/              all that is needed to go on: weights, optimizer, random state, position
 """
@@ -53,7 +54,8 @@ FORMAT = "cellwright language model"
 # What a run writes, and so all that replacing a run removes; the configuration goes first,
 # because it is what makes the directory a run.
 _OURS = ("config.json", "last", "model.safetensors", "metrics.jsonl", "cell.json")
-_OURS += ("tokenizer.json", "tokens")
+FOLDER = "tensorboard"
+_OURS += ("tokenizer.json", "tokens", FOLDER)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,185 @@
+"""A memory report: whether a language model remembers, how far back, and how one knows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCREENS = ("verdict", "context", "gradients", "half-lives", "gates", "units")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured: a run, its cell and sizes, and the text.
+
+    `unit` is what a token is called, "character", "word" or "token"; `window` the tokens through
+    which training sent gradients back; `seconds` how long the report took.
+    """
+
+    run: str
+    cell: str
+    layers: int
+    hidden: int
+    parameters: int
+    text: str
+    tokens: int
+    unknown: int
+    unit: str
+    window: int
+    threads: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the verdict, and the screen on which its number stands."""
+
+    text: str
+    screen: str
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean loss in nats by how many tokens are known before the predicted one.
+
+    `error` is the standard error of each loss's excess over `full`, paired by place.
+    """
+
+    loss: tuple[float, ...]
+    error: tuple[float, ...]
+    full: float
+
+
+@dataclass(frozen=True)
+class Context:
+    """Loss against context: the state set to zero `contexts[k]` tokens back, at so many places.
+
+    reset      the trained model, states zero before the context
+    stranger   the same, but the context follows other text instead of nothing
+    shuffled   all text before is there, but what lies before the context stands in another order
+    untrained  `reset` for weights as training began with them
+    guessing   the loss of guessing by how often each token occurs in the text
+    used       the context from which on more does not improve the prediction, None where none
+               improves it; `used_at_least`: even the longest is worse than all the text before
+    """
+
+    contexts: tuple[int, ...]
+    places: int
+    reset: Losses
+    stranger: Losses
+    shuffled: Losses
+    untrained: Losses
+    guessing: float
+    used: int | None
+    used_at_least: bool
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Norms of a gradient by lag: the median over places, and the quartiles around it."""
+
+    lags: tuple[int, ...]
+    median: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """How the gradient of log p of the true next token falls off, by `of` what.
+
+    `of` is "x" for the embedded tokens, or "layers.0.c" for a state of a layer.
+    """
+
+    of: str
+    trained: Decay
+    untrained: Decay
+
+
+@dataclass(frozen=True)
+class HalfLives:
+    """How many steps each unit of a state keeps half of what it holds, by its gates alone.
+
+    ln 2 / -ln f, f the geometric mean over the text of what the unit is multiplied with, `keep`;
+    None where it never fades.
+    """
+
+    layer: int
+    state: str
+    keep: str
+    trained: tuple[float | None, ...]
+    untrained: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate's values over the text.
+
+    `low`, `high`: shares below 0.1 and above 0.9; `histogram`: shares in 20 equal bins of 0 to 1;
+    `shut`, `open`: units below 0.01, above 0.99, at every token.
+    """
+
+    layer: int
+    name: str
+    low: float
+    high: float
+    histogram: tuple[float, ...]
+    shut: tuple[int, ...]
+    open: tuple[int, ...]
+    units: int
+
+
+@dataclass(frozen=True)
+class Dead:
+    """Units of a layer's output that stay within 0.01 of one value at every token."""
+
+    layer: int
+    dead: tuple[int, ...]
+    units: int
+
+
+@dataclass(frozen=True)
+class Probed:
+    """How well the best single unit tells where a feature of the text holds, on held-out text.
+
+    share      of the tokens where the feature holds: the base rate
+    auc        of the unit chosen on the text's first half, measured on its second
+    high       whether a high value says that the feature holds
+    shuffled   the best AUC of any unit for labels that mean nothing, once for each draw
+    untrained  the best unit's AUC in the model as training began with it
+    token      the AUC of the current token alone: what needs no memory
+    """
+
+    feature: str
+    share: float
+    layer: int
+    state: str
+    unit: int
+    auc: float
+    high: bool
+    shuffled: tuple[float, ...]
+    untrained: float
+    token: float
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """The six screens: verdict, context, gradients, half-lives, gates and units.
+
+    `methods` says for each screen how its numbers were computed; `left_out` what could not be
+    measured, by screen, and why.
+    """
+
+    facts: Facts
+    verdict: tuple[Sentence, ...]
+    context: Context
+    gradients: tuple[Gradient, ...]
+    half_lives: tuple[HalfLives, ...]
+    gates: tuple[Gate, ...]
+    dead: tuple[Dead, ...]
+    probes: tuple[Probed, ...]
+    methods: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON values."""
+        return asdict(self)

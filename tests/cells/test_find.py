@@ -3,7 +3,7 @@
 import pytest
 
 from cellwright import cells
-from cellwright.language import Cell, CellError
+from cellwright.language import Cell, CellError, cell_to_json
 
 FILE = '''
 from cellwright.language import Cell, Input, State, affine, tanh
@@ -77,3 +77,27 @@ def test_own_file_with_a_slip(tmp_path, text, name, words):
         cells.find(f"{path}:{name}")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_cell_that_was_saved_as_data(tmp_path):
+    path = tmp_path / "cell.json"
+    path.write_text(cell_to_json(cells.find("gru")), encoding="utf-8")
+    assert cell_to_json(cells.find(str(path))) == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\xff\xfe", "no UTF-8"),
+        (b"{}", "not a cell"),
+        (b"[", "cell file: "),
+    ],
+)
+def test_a_damaged_cell_file(tmp_path, data, words):
+    path = tmp_path / "cell.json"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(CellError) as error:
+        cells.find(str(path))
+    assert str(error.value).startswith(str(path)) and words in str(error.value)

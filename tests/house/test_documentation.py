@@ -46,6 +46,7 @@ TOOLS = {
     "ruff",
     "pyright",
     "lint-imports",
+    "tensorboard",
 }
 README = ROOT / "README.md"
 

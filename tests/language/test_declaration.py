@@ -355,3 +355,26 @@ def test_too_many_operations():
     lines = [f"k{n} = sum([{'h' if n == 0 else f'k{n - 1}'}] * 190)" for n in range(60)]
     with pytest.raises(CellError, match=r"Mine: \d+ operations, at most 10000"):
         declare("\n".join(["x, h = Input(hidden), State()", *lines, "h.next = k59 + x"]))
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["def forward(self, x): pass", "@property\ndef units(self): pass",
+     "@classmethod\ndef build(cls): pass"],
+)  # fmt: skip
+def test_a_method_would_never_be_called(method):
+    with pytest.raises(CellError, match="a cell has no methods; its equations stand in the body"):
+        declare(f"x, h = Input(), State()\nh.next = tanh(affine(x, h))\n{method}")
+
+
+def test_a_function_may_help_to_write_the_equations():
+    class Helped(Cell):
+        x, h = Input(), State()
+
+        def gate(*values):
+            return sigmoid(affine(*values))
+
+        z = gate(x, h)
+        h.next = z * h + (1 - z) * tanh(affine(x))
+
+    assert [name for name, _ in Helped.graph.equations] == ["z", "h.next"]

@@ -240,3 +240,15 @@ def test_awd_lstms_recipe_is_the_papers():
     assert (config.ar, config.tar, config.weight_decay) == (2.0, 1.0, 1.2e-6)
     assert (config.optimizer, config.non_monotone, config.tie) == ("nt-asgd", None, True)
     assert configure("awd-lstm", {"optimizer": "adam", "lr": 1e-3}).optimizer == "adam"
+
+
+def test_a_decay_that_never_begins_is_refused():
+    with pytest.raises(ConfigError, match="^decay_after: the rate does not decay"):
+        configure(None, {"files": ("a.txt",), "decay_after": 3})
+    assert configure("zaremba-small", {"files": ("a.txt",), "lr_decay": 1.0}).decay_after == 4
+
+
+def test_a_resumed_run_says_its_text_as_it_was_typed():
+    config = TrainConfig(files=("a.txt", "b.txt"))
+    with pytest.raises(ConfigError, match=r"keeps its files \(a.txt b.txt\), got c.txt;"):
+        config.resumed({"files": ("c.txt",)})

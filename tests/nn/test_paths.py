@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.export import Dim, export
 
-from cellwright.language import Cell, Input, State, linear, tanh
+from cellwright.language import Cell, Input, State, linear, stacked, tanh
 from cellwright.nn import GRU, LSTM, GRUCell, LSTMCell, Recurrent, RecurrentCell, RNNCell
 from cellwright.runtime import native, use_backend
 from tests.nn.examples import ALL_CELLS, OWN, B, H, I, P, T, build, flat, gradients, inputs_for
@@ -218,6 +218,20 @@ def test_a_cell_in_bfloat16_and_its_mistakes():
         cell(torch.zeros(B, I))
     with torch.autocast("cpu", torch.bfloat16):
         assert cell(torch.zeros(B, I)).dtype == torch.bfloat16
+
+
+def test_token_ids_are_told_from_a_wrong_precision():
+    ids = torch.zeros(3, 2, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"token ids go through an nn.Embedding first"):
+        Recurrent("lstm", 4, 4)(ids)
+    with pytest.raises(RuntimeError, match=r"token ids go through an nn.Embedding first"):
+        LSTMCell(4, 4)(ids[0])
+
+
+def test_a_stack_is_explained_by_its_own_name():
+    mixed = Recurrent(stacked("lstm", "gru"), 4, 4).explain()
+    assert mixed.startswith("stacked(lstm, gru): ")
+    assert Recurrent("lstm", 4, 4, 2).explain().startswith("LSTM: ")
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (B,)])

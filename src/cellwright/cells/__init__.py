@@ -28,7 +28,7 @@ from cellwright.cells.mutants import MUT1, MUT2, MUT3
 from cellwright.cells.normed import LayerNormGRU, LayerNormLSTM
 from cellwright.cells.odyssey import CIFG, FGR, NFG, NIAF, NIG, NOAF, NOG, NP
 from cellwright.cells.simple import IRNN, RNN, ReluRNN
-from cellwright.language import Cell, CellError
+from cellwright.language import Cell, CellError, CellFileError, cell_from_json
 
 CATALOGUE: Mapping[str, type[Cell]] = MappingProxyType(
     {
@@ -72,9 +72,10 @@ CATALOGUE: Mapping[str, type[Cell]] = MappingProxyType(
 
 
 def find(spec: str) -> type[Cell]:
-    """Return the cell of a catalogue name, or of `file.py:Class` (which runs that file).
+    """Return the cell of a catalogue name, of `file.py:Class` or of a `cell.json`.
 
-    The file may import modules from its own folder; what it prints goes to standard error.
+    The first kind of file is run: it may import modules from its own folder, and what it prints
+    goes to standard error. The second is data and runs nothing.
     Raises CellError that names the closest cells, or what is wrong with the file.
     """
     if spec in CATALOGUE:
@@ -84,9 +85,24 @@ def find(spec: str) -> type[Cell]:
         return _from_file(Path(path), name)
     if spec.endswith(".py"):
         raise CellError(f"cell {spec!r}: name the class too, as in {spec}:MyCell")
+    if spec.endswith(".json"):
+        return _from_data(Path(spec))
     close = difflib.get_close_matches(spec.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}."
-    raise CellError(f"no cell named {spec!r:.60}; {hint} A cell of your own: file.py:Class")
+    raise CellError(
+        f"no cell named {spec!r:.60}; {hint} A cell of your own: file.py:Class or cell.json"
+    )
+
+
+def _from_data(path: Path) -> type[Cell]:
+    try:
+        return cell_from_json(path.read_text(encoding="utf-8"))
+    except CellFileError as error:
+        raise CellError(f"{path}: {error}") from error
+    except UnicodeDecodeError:
+        raise CellError(f"{path}: expected a cell.json, got bytes that are no UTF-8") from None
+    except OSError as error:
+        raise CellError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _from_file(path: Path, name: str) -> type[Cell]:

@@ -84,7 +84,7 @@ Test = Annotated[str | None, _option("test", "FILE", "text to score once, at the
 
 CellSpec = Annotated[
     str | None,
-    _option("cell", "CELL", "a name that `cellwright cells` lists, or file.py:Class", MODEL),
+    _option("cell", "CELL", "one that `cellwright cells` lists, file.py:Class or cell.json", MODEL),
 ]
 Layers = Annotated[int | None, _option("layers", "N", "layers, one on the other", MODEL)]
 Hidden = Annotated[int | None, _option("hidden", "N", "units of a layer", MODEL)]

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import NoReturn
 
 from cellwright.language.errors import CellError
@@ -25,6 +25,8 @@ class Body(dict[str, object]):
     def __setitem__(self, key: str, value: object) -> None:
         if isinstance(value, Expr) and key != "outputs":
             self.bind(key, value, sys._getframe(1))
+        elif _is_method(value):
+            fail(f"{key}: a cell has no methods; its equations stand in the body of its class")
         super().__setitem__(key, value)
 
     def bind(self, name: str, expr: "Expr", frame: FrameType | None) -> None:
@@ -38,6 +40,13 @@ class Body(dict[str, object]):
         self.lines[name] = _line(frame)
         self.names[id(expr)] = name
         self.equations.append((name, expr))
+
+
+def _is_method(value: object) -> bool:
+    """Whether nobody would ever call it: a cell has no instances. Plain functions may help."""
+    if isinstance(value, property | classmethod):
+        return True
+    return isinstance(value, FunctionType) and value.__code__.co_varnames[:1] == ("self",)
 
 
 def _line(frame: FrameType | None) -> str:

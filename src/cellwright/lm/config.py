@@ -233,8 +233,8 @@ class TrainConfig:
             plain = _AS_TYPED.get(name, _plain)
             if name not in RESUMABLE and plain(value) != _plain(getattr(self, name)):
                 raise ConfigError(
-                    f"{name}: a resumed run keeps its {name} ({getattr(self, name)!r}), got "
-                    f"{value!r}; only {', '.join(RESUMABLE)} can change"
+                    f"{name}: a resumed run keeps its {name} ({_said(getattr(self, name))}), got "
+                    f"{_said(value)}; only {', '.join(RESUMABLE)} can change"
                 )
         if changes.get("epochs") is not None:
             changes.setdefault("minutes", None)
@@ -245,6 +245,11 @@ class TrainConfig:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, list)) else value
+
+
+def _said(value: object) -> str:
+    """A setting as one would type it."""
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else f"{value}"
 
 
 def _valid(value: float | str | None) -> float | str | None:
@@ -287,7 +292,7 @@ _WIDTH = whole(1, LARGEST_WIDTH)
 _RATE = number(0, 1, below=True)
 _CHECKS: dict[str, Rule] = {
     "corpus": optional(_NAME),
-    "cell": Rule(_NAME.holds, "a catalogue name or file.py:Class"),
+    "cell": Rule(_NAME.holds, "a catalogue name, file.py:Class or cell.json"),
     "level": one_of(*LEVELS),
     "vocab": optional(whole(2, 1 << 24)),
     "layers": whole(1, MOST_LAYERS),

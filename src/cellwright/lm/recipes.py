@@ -127,4 +127,7 @@ def configure(recipe: str | None, given: Mapping[str, Any]) -> TrainConfig:
     if given.get("minutes") is not None:
         flags.pop("epochs", None)
     flags.update(given)
-    return TrainConfig.from_flags(flags)
+    config = TrainConfig.from_flags(flags)
+    if given.get("decay_after") is not None and config.lr_decay == 1:
+        raise ConfigError("decay_after: the rate does not decay; give lr_decay too, as in 0.9")
+    return config

@@ -162,10 +162,8 @@ class RecurrentCell(nn.Module):
                 and not torch._C._is_any_autocast_enabled()
             ):
                 wanted = weights[0].dtype
-                raise RuntimeError(
-                    f"{type(self).__name__}: the input is {value.dtype}, the weights are {wanted}; "
-                    f"convert one: input.to({wanted}) or cell.to({value.dtype})"
-                )
+                said = checks.unlike(value.dtype, wanted, "cell")
+                raise RuntimeError(f"{type(self).__name__}: {said}")
 
     def _start(self, hx: States | None, like: Tensor, batched: bool) -> Tensors:
         carries = self._plan.program.states

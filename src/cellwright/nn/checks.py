@@ -201,16 +201,21 @@ def inputs(layer: "Recurrent", values: tuple[Tensor, ...]) -> None:
     for weight in parameters.weights(layer, layer._plans[0].program.params[:1], "_l0"):
         for value in values:
             if value.dtype != weight.dtype and not _autocast():
-                raise ValueError(
-                    f"{name}: the input is {value.dtype}, the weights are {weight.dtype}; convert "
-                    f"one: input.to({weight.dtype}) or layer.to({value.dtype})"
-                )
+                raise ValueError(f"{name}: {unlike(value.dtype, weight.dtype, 'layer')}")
             if value.device != weight.device:
                 raise RuntimeError(
                     f"{name}: the input is on {value.device}, the weights are on {weight.device}"
                 )
     if values[0].shape[0] == 0:
         raise RuntimeError(f"{name}: the sequence has no steps; it needs at least one")
+
+
+def unlike(given: torch.dtype, own: torch.dtype, what: str) -> str:
+    """Say that an input is of another dtype than the weights, and what to do."""
+    advice = f"convert one: input.to({own}) or {what}.to({given})"
+    if not given.is_floating_point:
+        advice = f"convert it: input.to({own}); token ids go through an nn.Embedding first"
+    return f"the input is {given}, the weights are {own}; {advice}"
 
 
 def features(name: str, made: Plan, values: tuple[Tensor, ...]) -> None:

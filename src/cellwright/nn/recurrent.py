@@ -197,7 +197,9 @@ class Recurrent(Seen):
             for reverse in range(len(layer.suffixes))
         ]
         weights = tuple(weight for group in self.all_weights for weight in group)
-        text = said(self.cell.__name__, self.backend, places, weights)
+        one = len({layer.drawing for layer in self._layers}) == 1
+        name = self.cell.__name__ if one else f"{self.stack}"
+        text = said(name, self.backend, places, weights)
         more = [kept_between(self.recompute)] if self.recompute else []
         return "\n".join([text, *more, *said_of_patches(self._running)])
 

@@ -242,3 +242,4 @@ def test_what_broke_down_is_named_below_the_table(compared):
     said = markdown(dataclasses.replace(comparison, rows=rows, left_out={"odd": "it is odd"}))
     assert "A training of gru broke down and ended early." in said
     assert "Left out: odd: it is odd." in said
+    assert "Equal for all: " in said and "without a better validation." in said

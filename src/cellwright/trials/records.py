@@ -7,6 +7,8 @@ from typing import Final
 
 from cellwright.lm.fields import FLAG, LOSS, Rule, number, optional, read_fields, text, whole
 
+FAR: Final = 0.05  # a parameter count further from the budget than this share is worth a warning
+
 
 @dataclass(frozen=True)
 class MusicRow:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cellwright.lm.dots import Line, Mark, plot_dots
 from cellwright.lm.storage import write_text
+from cellwright.trials.records import FAR
 
 if TYPE_CHECKING:
     from cellwright.trials.music import MusicComparison
@@ -95,6 +96,20 @@ def caption(comparison: "MusicComparison") -> str:
     )
 
 
+def equalities(comparison: "MusicComparison") -> str:
+    """What was the same for every cell, in a sentence."""
+    recipe, seeds = comparison.recipe, len(comparison.seeds)
+    furthest = max(comparison.rows, key=lambda row: abs(row.difference))
+    share = 100 * abs(furthest.difference) / comparison.budget
+    near = f"to {share:.1f} %" if share < 100 * FAR else f"but {furthest.cell} is {share:.0f} % off"
+    return (
+        f"Equal for all: {comparison.budget:,} parameters ({near}), the rates that were tried, "
+        f"{seeds} seed{'s' * (seeds > 1)}, batches of {recipe.batch} pieces, gradients of norm at "
+        f"most {recipe.clip:g}, at most {recipe.epochs} epochs, an end after {recipe.patience} "
+        "without a better validation."
+    )
+
+
 def table_rows(comparison: "MusicComparison") -> list[tuple[str, ...]]:
     """The rows under HEADS, the least test loss first, published figures in their places."""
     rows = [(summary.test_nats, summary.cells()) for summary in summaries(comparison)]
@@ -117,8 +132,9 @@ def _italic(cells: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def notes(comparison: "MusicComparison") -> list[str]:
-    """A sentence for each cell that was left out, and one for those that broke down."""
-    made = [f"Left out: {name}: {why}." for name, why in comparison.left_out.items()]
+    """What was equal, each cell that was left out, and those that broke down, in sentences."""
+    made = [equalities(comparison)] if comparison.rows else []
+    made += [f"Left out: {name}: {why}." for name, why in comparison.left_out.items()]
     broken = [s.cell for s in summaries(comparison) if s.broke_down]
     if broken:
         made.append(f"A training of {', '.join(broken)} broke down and ended early.")

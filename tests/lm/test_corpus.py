@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellwright.lm import atomic
+from cellwright import atomic
 from cellwright.lm import text as text_module
 from cellwright.lm.atomic import replacing
 from cellwright.lm.corpus import TokenFile, Windows, encode_files, read_check, split_tail

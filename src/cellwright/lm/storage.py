@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from cellwright.atomic import sync_directory
 from cellwright.language.errors import NOT_JSON
-from cellwright.lm.atomic import replacing, sync_directory
+from cellwright.lm.atomic import replacing
 from cellwright.lm.errors import RunError
 from cellwright.lm.fields import FROM_A_COPY
 

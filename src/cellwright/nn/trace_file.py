@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
+from cellwright.atomic import replacing
 from cellwright.nn.trace_names import SPELLED
 from cellwright.runtime.trail import TraceError
 
@@ -67,33 +65,14 @@ def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write beside the file, force to the disk, and only then take its place."""
-    draft = path.with_name(f".{path.name[:80]}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with draft.open("wb") as file:
+        with replacing(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync(path.parent)
     except OSError as error:
         raise TraceError(
             f"{path}: could not be written ({error.strerror or error}); what was there before is "
             "unchanged: make room or choose another folder"
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a folder
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def load(path: Path, kind: type["Trace"]) -> "Trace":

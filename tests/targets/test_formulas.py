@@ -26,7 +26,9 @@ from cellwright.language import (
     where,
 )
 from cellwright.language.graph import Graph
+from cellwright.language.masks import expected
 from cellwright.language.ops import PARAMETRIC
+from cellwright.language.regularise import zoneout
 from cellwright.targets.equations import PLAIN, TEXT, rows
 from cellwright.targets.formulas import Name, Notation, When, lines
 from cellwright.targets.latex import LATEX
@@ -215,3 +217,10 @@ def test_an_equation_bears_its_name(notation):
 
 def test_rows_are_the_plain_lines():
     assert [line.left for line in rows(CATALOGUE["gru"].graph)] == ["r", "z", "n", "h[t]"]
+
+
+@pytest.mark.parametrize("notation", [PLAIN, AS_LATEX, AS_MATHML, AS_SPOKEN])
+def test_a_mask_at_its_mean_is_a_number(notation):
+    graph = expected(zoneout(CATALOGUE["lstm"], 0.1).graph)
+    (said,) = (line.right for line in lines(graph, notation) if line.names == ("h",))
+    assert said.count("0.9") == 2 and "block" not in said

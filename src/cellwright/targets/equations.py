@@ -32,6 +32,7 @@ from cellwright.targets.formulas import (
     infix,
     joined,
     lines,
+    modules,
     negated,
     sides,
     times,
@@ -57,10 +58,8 @@ def _number(value: float) -> str:
     return mantissa if power is None else f"{mantissa}e{power}"
 
 
-def _modules(at: Place) -> Written:
-    values = at.node.attr("values")
-    assert isinstance(values, tuple)
-    return Written(f"({', '.join(map(_number, values))}), one for each block of units", CHOICE)
+def _several(numbers: list[str]) -> str:
+    return f"({', '.join(numbers)}), one for each block of units"
 
 
 def _part(at: Place) -> Written:
@@ -92,7 +91,7 @@ TEXT: dict[Op, Entry] = {
     Op.INPUT: _leaf,
     Op.STATE: _leaf,
     Op.CONSTANT: constant(_number),
-    Op.MODULES: _modules,
+    Op.MODULES: modules(_number, _several),
     Op.LINEAR: _linear,
     Op.DIAGONAL: lambda at: Written(f"p_{_label(at)} ⊙ {at.arg(0, UNARY)}", PRODUCT),
     Op.BIAS: lambda at: Written(f"b_{_label(at)}"),

@@ -290,6 +290,19 @@ def constant(write: Callable[[float], str]) -> Entry:
     return entry
 
 
+def modules(write: Callable[[float], str], several: Callable[[list[str]], str]) -> Entry:
+    """A vector in equal blocks, as `several` joins their numbers; of one block, a number."""
+
+    def entry(at: Place) -> Written:
+        values = at.node.attr("values")
+        assert isinstance(values, tuple)
+        if len(values) == 1:  # a mask at its mean
+            return Written(write(values[0]), constant=True, digits=True, signed=values[0] < 0)
+        return Written(several([write(value) for value in values]), CHOICE)
+
+    return entry
+
+
 def digits(value: float) -> tuple[str, int | None]:
     """Split a number into its shortest digits and a power of ten: 1.5e-07 -> ('1.5', -7)."""
     short = f"{value:g}" if float(f"{value:g}") == value else repr(value)

@@ -32,6 +32,7 @@ from cellwright.targets.formulas import (
     infix,
     joined,
     lines,
+    modules,
     negated,
     times,
 )
@@ -94,11 +95,8 @@ def _number(value: float) -> str:
     return mantissa if power is None else rf"{mantissa} \times 10^{{{power}}}"
 
 
-def _modules(at: Place) -> Written:
-    values = at.node.attr("values")
-    assert isinstance(values, tuple)
-    text = rf"({', '.join(map(_number, values))}) \text{{, one for each block of units}}"
-    return Written(text, CHOICE)
+def _several(numbers: list[str]) -> str:
+    return rf"({', '.join(numbers)}) \text{{, one for each block of units}}"
 
 
 def _part(at: Place) -> Written:
@@ -130,7 +128,7 @@ LATEX: dict[Op, Entry] = {
     Op.INPUT: _leaf,
     Op.STATE: _leaf,
     Op.CONSTANT: constant(_number),
-    Op.MODULES: _modules,
+    Op.MODULES: modules(_number, _several),
     Op.LINEAR: _linear,
     Op.DIAGONAL: lambda at: Written(rf"{_weight('p', at)} \odot {at.arg(0, UNARY)}", PRODUCT),
     Op.BIAS: lambda at: Written(_weight("b", at)),

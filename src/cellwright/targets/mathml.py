@@ -28,6 +28,7 @@ from cellwright.targets.formulas import (
     infix,
     joined,
     lines,
+    modules,
     negated,
     times,
 )
@@ -111,11 +112,8 @@ def _number(value: float) -> str:
     return f"{text}<mo>×</mo><msup><mn>10</mn><mrow>{raised}</mrow></msup>"
 
 
-def _modules(at: Place) -> Written:
-    values = at.node.attr("values")
-    assert isinstance(values, tuple)
-    numbers = _fenced(COMMA.join(map(_number, values)))
-    return Written(f"{numbers}<mtext>, one for each block of units</mtext>", CHOICE)
+def _several(numbers: list[str]) -> str:
+    return f"{_fenced(COMMA.join(numbers))}<mtext>, one for each block of units</mtext>"
 
 
 def _part(at: Place) -> Written:
@@ -160,7 +158,7 @@ MATHML: dict[Op, Entry] = {
     Op.INPUT: _leaf,
     Op.STATE: _leaf,
     Op.CONSTANT: constant(_number),
-    Op.MODULES: _modules,
+    Op.MODULES: modules(_number, _several),
     Op.LINEAR: _linear,
     Op.DIAGONAL: lambda at: Written(f"{_weight('p', at)}<mo>⊙</mo>{at.arg(0, UNARY)}", PRODUCT),
     Op.BIAS: lambda at: Written(_weight("b", at)),

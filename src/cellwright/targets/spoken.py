@@ -24,6 +24,7 @@ from cellwright.targets.formulas import (
     digits,
     infix,
     lines,
+    modules,
     negated,
     times,
 )
@@ -82,10 +83,8 @@ def _number(value: float) -> str:
     return said.replace("-", "minus ")
 
 
-def _modules(at: Place) -> Written:
-    values = at.node.attr("values")
-    assert isinstance(values, tuple)
-    return Written(f"{', '.join(map(_number, values))}, one for each block of units", CHOICE)
+def _several(numbers: list[str]) -> str:
+    return f"{', '.join(numbers)}, one for each block of units"
 
 
 def _part(at: Place) -> Written:
@@ -107,7 +106,7 @@ SPOKEN: dict[Op, Entry] = {
     Op.INPUT: _leaf,
     Op.STATE: _leaf,
     Op.CONSTANT: constant(_number),
-    Op.MODULES: _modules,
+    Op.MODULES: modules(_number, _several),
     Op.LINEAR: _linear,
     Op.DIAGONAL: lambda at: Written(f"{_weight('p', at)} times {at.arg(0, UNARY)}", PRODUCT),
     Op.BIAS: lambda at: Written(_weight("b", at)),

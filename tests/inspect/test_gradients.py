@@ -8,8 +8,8 @@ from torch.autograd.functional import jacobian
 
 from cellwright.cells import CATALOGUE
 from cellwright.cli import main
-from cellwright.inspect.gradients import GradientError, gradient_flow, joined, spectral
-from cellwright.inspect.gradients_of import Draws, of_cell, of_run
+from cellwright.inspect.gradients.flow import GradientError, gradient_flow, joined, spectral
+from cellwright.inspect.gradients.of import Draws, of_cell, of_run
 from cellwright.nn import Recurrent
 from tests.lm.small import small_model
 

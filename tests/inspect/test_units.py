@@ -8,10 +8,10 @@ import torch
 
 from cellwright.cells import CATALOGUE
 from cellwright.cli import agreement, main
-from cellwright.inspect import units as units_module
-from cellwright.inspect.units import KINDS, find_units, says_yes
-from cellwright.inspect.units_probes import auc, held_out_auc, ranks, shuffled_best
-from cellwright.inspect.units_read import (
+from cellwright.inspect.units import agreement as units_module
+from cellwright.inspect.units.agreement import KINDS, find_units, says_yes
+from cellwright.inspect.units.probes import auc, held_out_auc, ranks, shuffled_best
+from cellwright.inspect.units.read import (
     Column,
     Seen,
     Unit,

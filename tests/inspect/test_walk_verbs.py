@@ -8,6 +8,7 @@ import pytest
 from cellwright.cli import main
 from cellwright.inspect.walk_rows import Spot, number, rows
 from cellwright.inspect.walk_values import read
+from cellwright.lm.attribution import signed
 from tests.inspect.readers import reader
 
 TEXT = "the bed is not/a cod"
@@ -37,7 +38,7 @@ def test_the_table_fits_its_window(call, run_folder, columns):
     code, out, _ = call("step", run_folder, "--text", TEXT, "--at", 7, "--unit", 3, columns=columns)
     assert code == 0
     assert max(len(line) for line in out.splitlines()) <= columns
-    for title in ("What comes in", "Forget", "Write", "Update", "Reveal", "Predict"):
+    for title in ("What comes in", "Forget", "Write", "Update", "Reveal", "Predict", "Look back"):
         assert f"\n{title}\n" in out
     found = rows(read(reader("lstm"), TEXT), Spot(0, 7, 3))
     assert all(number(row.value) in out for row in found)
@@ -53,6 +54,34 @@ def test_json_holds_the_same_numbers(call, run_folder):
     assert [row["value"] for row in facts["rows"]] == pytest.approx([r.value for r in found])
     given = [guess["from_unit"] for guess in facts["predictions"]]
     assert all(isinstance(value, float) for value in given)  # the layer that the decoder reads
+    back = reader("lstm").attribute(TEXT, at=7, furthest=24)
+    assert facts["look_back"]["target"] == "i"  # "the bed is": the token that came
+    scores = [part["score"] for part in facts["look_back"]["parts"]]
+    assert scores == pytest.approx(back.scores)
+    assert facts["unseen"] == []
+
+
+def test_the_table_ends_in_what_was_looked_back_at(call, run_folder):
+    """The strongest, each by both methods, and a sentence where the two disagree."""
+    _, out, _ = call("step", run_folder, "--text", TEXT, "--at", 7)
+    shown = out.partition("\nLook back\n")[2].splitlines()
+    found = reader("lstm").attribute(TEXT, at=7, furthest=24)
+    for line, part in zip(shown[1:], found.top(5), strict=False):
+        slope = found.by_method["gradient"][part.start]
+        assert line.split()[0] == str(part.start)
+        assert line.split()[-2:] == [signed(part.score, 3), signed(slope, 3)]
+    told = " ".join(shown[6:])
+    assert "log p('i')" in told
+    assert (found.warning in told) and ("Trust the ablation" in told) == bool(found.warning)
+
+
+def test_what_the_model_has_never_seen_is_said(call, run_folder):
+    _, out, _ = call("step", run_folder, "--text", "the Zed: Zoë", "--at", 3)
+    assert "never seen, so read as <unk>: 'Z', ':', 'ë'\n" in out
+    _, out, _ = call("step", run_folder, "--text", "the Zed", "--json")
+    assert json.loads(out)["unseen"] == ["Z"]
+    _, out, _ = call("step", run_folder, "--text", TEXT)
+    assert "never seen" not in out
 
 
 def test_without_at_it_is_the_last_token(call, run_folder):

@@ -371,8 +371,7 @@ def test_a_function_may_help_to_write_the_equations():
     class Helped(Cell):
         x, h = Input(), State()
 
-        def gate(*values):
-            return sigmoid(affine(*values))
+        gate = lambda *values: sigmoid(affine(*values))  # noqa: E731
 
         z = gate(x, h)
         h.next = z * h + (1 - z) * tanh(affine(x))

@@ -9,7 +9,7 @@ from cellwright.cli.demo_race import Racer
 from cellwright.tasks.agreement import AgreementCorpus, Probe
 
 if TYPE_CHECKING:
-    from cellwright.inspect.units import UnitsReport
+    from cellwright.inspect.units.agreement import UnitsReport
 
 SENTENCES = 1000  # half choose the units, half measure them
 LONGEST = 22  # words of the sentence on the page
@@ -52,8 +52,8 @@ class Inside:
 def look_inside(where: Path, racer: Racer, beside: Racer, corpus: AgreementCorpus) -> Inside:
     """Find the units of one model and write its page, on which `beside` reads the same text."""
     from cellwright.inspect.page import write_page
-    from cellwright.inspect.units import find_units
-    from cellwright.inspect.units_read import UnitsError
+    from cellwright.inspect.units.agreement import find_units
+    from cellwright.inspect.units.read import UnitsError
     from cellwright.lm import LanguageModel
 
     model, other = (LanguageModel.from_pretrained(r.run) for r in (racer, beside))

@@ -4,7 +4,14 @@ from types import ModuleType
 
 import typer
 
-from cellwright.cli import inspect_gradients, inspect_step, inspect_units, inspect_walkthrough
+from cellwright.cli import (
+    inspect_attribute,
+    inspect_gradients,
+    inspect_memory,
+    inspect_step,
+    inspect_units,
+    inspect_walkthrough,
+)
 from cellwright.cli.help import Verb
 
 app = typer.Typer(
@@ -17,7 +24,9 @@ app = typer.Typer(
 VERBS: tuple[ModuleType, ...] = (
     inspect_walkthrough,
     inspect_step,
+    inspect_attribute,
     inspect_gradients,
+    inspect_memory,
     inspect_units,
 )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
-    from cellwright.inspect.gradients_plot import Panel
+    from cellwright.inspect.gradients.plot import Panel
 
 EXAMPLES = """
 cellwright inspect gradients
@@ -72,8 +72,8 @@ def gradients(
     as_json: flags.Json = False,
 ) -> None:
     """Show how a state's gradient fades with the lag, beside its bound and the product of f."""
-    from cellwright.inspect.gradients_of import Draws, of_cell, of_run
-    from cellwright.inspect.gradients_plot import check_path, draw
+    from cellwright.inspect.gradients.of import Draws, of_cell, of_run
+    from cellwright.inspect.gradients.plot import check_path, draw
 
     if out is not None:
         check_path(out)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cellwright.inspect.walk_rows import Row, Spot
     from cellwright.inspect.walk_values import Reading
     from cellwright.lm import LanguageModel
+    from cellwright.lm.attribution import Attribution
 
 EXAMPLES = """
 cellwright inspect step runs/book --text "The cat sat" --at 4 --unit 3
@@ -24,6 +26,7 @@ cellwright inspect step runs/book --text "The cat sat" --layer 2 --json
 """
 WIDE = 72  # columns from which on names, formulas and values stand beside one another
 GUESSES = 5
+STRONGEST = 5  # of the tokens that are looked back at
 
 Text = Annotated[
     str, typer.Option("--text", metavar="TEXT", help="what the model reads", show_default=False)
@@ -64,6 +67,14 @@ def step(
     for name, group in itertools.groupby(found, key=lambda row: row.step):
         _print_step(out, name, list(group))
     _print_guesses(out, model, reading, spot)
+    _print_back(out, model, reading, spot)
+
+
+def unseen(model: "LanguageModel", pieces: Sequence[str], ids: Sequence[int]) -> list[str]:
+    """The characters or words of a text that a model has never seen, each once."""
+    unknown = model.tokenizer.unknown_id if model.tokenizer is not None else None
+    new = [p for p, k in zip(pieces, ids, strict=False) if k == unknown and p != "<unk>"]
+    return list(dict.fromkeys(new))
 
 
 def _facts(
@@ -75,11 +86,13 @@ def _facts(
         "token": spot.token,
         "piece": reading.pieces[spot.token],
         "unit": spot.unit,
+        "unseen": unseen(model, reading.pieces, reading.ids),
         "rows": [asdict(row) for row in found],
         "predictions": [
             {"token": name, "probability": p, "from_unit": given}
             for name, p, given in _guesses(model, reading, spot)
         ],
+        "look_back": _looked_back(model, reading, spot).to_dict(),
     }
 
 
@@ -91,6 +104,8 @@ def _print_head(out: "Console", model: "LanguageModel", reading: "Reading", spot
         f"{model.cell.__name__}{layers}, unit {spot.unit}, token {spot.token}: "
         f"{reading.pieces[spot.token]!r}{after}"
     )
+    if new := unseen(model, reading.pieces, reading.ids):
+        paragraph(out, f"never seen, so read as <unk>: {', '.join(map(repr, new))}")
 
 
 def _print_step(out: "Console", name: str, found: list["Row"]) -> None:
@@ -166,3 +181,32 @@ def _print_guesses(
         nats = -reading.log_probabilities()[spot.token, reading.ids[spot.token + 1]]
         name = reading.pieces[spot.token + 1]
         out.print(f"came: {name!r}, at {nats / 0.6931471805599453:.2f} bits")
+
+
+def _looked_back(model: "LanguageModel", reading: "Reading", spot: "Spot") -> "Attribution":
+    """What the next token, or where the text ends the likeliest, owes to the last few tokens."""
+    from cellwright.inspect.walk_back import FURTHEST
+
+    return model.attribute(reading.ids, at=spot.token, furthest=FURTHEST)
+
+
+def _print_back(out: "Console", model: "LanguageModel", reading: "Reading", spot: "Spot") -> None:
+    from rich.table import Table
+
+    from cellwright.lm.attribution import signed
+
+    found = _looked_back(model, reading, spot)
+    out.print("\nLook back", style="bold")
+    gradient = dict(zip((p.start for p in found.parts), found.by_method["gradient"], strict=True))
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="label")
+    for head in ("at", "token", "effect", "gradient"):
+        table.add_column(head, justify="left" if head == "token" else "right")
+    for part in found.top(STRONGEST):
+        name, slope = repr(reading.pieces[part.start]), gradient[part.start]
+        table.add_row(str(part.start), name, signed(part.score, 3), signed(slope, 3))
+    out.print(table)
+    paragraph(
+        out,
+        f"effect: what {found.question} loses, in nats, where others stand in the token's place; "
+        f"gradient: the same by a straight line. {found.warning}",
+    )

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cellwright.lm.attribution import Attribution
+    from cellwright.lm.attribution.spans import AttributionError
     from cellwright.lm.comparison import Comparison, CurvePoint, Row, compare
     from cellwright.lm.config import (
         DEFAULT_EPOCHS,
@@ -37,10 +39,13 @@ if TYPE_CHECKING:
     from cellwright.lm.plots import plot_comparison
     from cellwright.lm.recipes import RECIPES, configure
     from cellwright.lm.run import RunInfo, read_run
+    from cellwright.lm.tensorboard import TensorBoard
     from cellwright.lm.tokenizer import Tokenizer
     from cellwright.lm.training import resume, train
 
 _HOME = {
+    "attribution": ("Attribution",),
+    "attribution.spans": ("AttributionError",),
     "comparison": ("Comparison", "CurvePoint", "Row", "compare"),
     "config": (
         "DEFAULT_EPOCHS",
@@ -70,6 +75,7 @@ _HOME = {
     "recipes": ("RECIPES", "configure"),
     "run": ("RunInfo", "read_run"),
     "tokenizer": ("Tokenizer",),
+    "tensorboard": ("TensorBoard",),
     "training": ("resume", "train"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from cellwright.language.cell import Cell
 from cellwright.language.errors import CellwrightError
 from cellwright.language.masks import masks
 from cellwright.language.serial import cell_from_json, cell_to_json
+from cellwright.lm.attribution import Attribution, Token
+from cellwright.lm.attribution.ask import FURTHEST, Asked, attribute
 from cellwright.lm.config import DROPOUTS, LATER, MOST_LAYERS, ConfigError, TrainConfig
 from cellwright.lm.errors import RunError, VocabularyError
 from cellwright.lm.fields import FLAG, number, one_of, optional, read_fields, whole
@@ -247,6 +250,33 @@ class LanguageModel(nn.Module):
             self.train(training)
         tokens = tuple(shown[t] for t in traced.time)
         return dataclasses.replace(traced, tokens=tokens, output=logits)
+
+    def attribute(
+        self,
+        text: str | Sequence[int] | Tensor,
+        target: Token | None = None,
+        method: str = "ablation",
+        *,
+        against: Token | Sequence[Token] | None = None,
+        at: int | None = None,
+        replacements: Token | Sequence[Token] | None = None,
+        spans: str = "token",
+        steps: int | None = None,
+        furthest: int | None = FURTHEST,
+        state: States | None = None,
+    ) -> Attribution:
+        """Say which tokens of a text the prediction of `target` after token `at` leaned on.
+
+        The score is log p(target), in nats; with `against` it is log p(target) less the log of
+        the sum of p over those tokens. method: ablation, gradient or integrated-gradients, which
+        has `steps` (32). target: by default the token that follows `at` in the text, or without
+        `at`, which then is the last token, the likeliest. replacements: what takes a token's
+        place, by default the three most frequent of the text. spans: "word" replaces several
+        tokens at once. furthest: how many tokens are looked at; None: all. state: of an earlier
+        call. Without dropout, in any mode. AttributionError says what cannot be asked.
+        """
+        asked = Asked(target, method, against, at, replacements, spans, steps, furthest)
+        return attribute(self, self._ids(text), partial(_shown, self.tokenizer), asked, state)
 
     def _ids(self, text: str | Sequence[int] | Tensor) -> list[int]:
         if not isinstance(text, str):

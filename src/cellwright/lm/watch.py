@@ -9,19 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cellwright.language.keep import with_keeps
-from cellwright.language.ops import Op
 from cellwright.lm.corpus import TokenFile, Windows
+from cellwright.lm.gates import HIGH, LOW, OPEN, SHUT, fading, gated, half_life
 from cellwright.lm.model import LanguageModel
-from cellwright.nn.layers import Layer
-from cellwright.nn.running import How, Rows, Start, Tensors, run, weights_of
-from cellwright.runtime import plan
-from cellwright.runtime.trail import named_values
 
 MOST_ROWS: Final = 8
 MOST_STEPS: Final = 512
-LOW, HIGH = 0.1, 0.9  # a gate below, or above, is said to be saturated
-SHUT, OPEN = 0.01, 0.99  # a unit of a gate that never leaves one of these is stuck
 STUCK: Final = 0.5  # the share of a gate's units from which on it is worth a word
 NOTHING: Final = 1e-6  # of the largest gradient: lost among float32's sums
 FAR_TOO_MUCH: Final = 100.0  # times the nearest token's gradient
@@ -167,35 +160,15 @@ def _batch(
 
 
 def _layers(model: LanguageModel, ids: Tensor, start: Any) -> tuple[LayerWatch, ...]:
-    """Run layer after layer on torch operations: nothing is compiled for it."""
     x = model.embedding(ids).transpose(0, 1)  # [T, B, E]
-    module, below, made = model.recurrent, (), []
-    first = module._start(start, x, True, False).first
-    for layer, at in zip(module._layers, first, strict=True):
-        read = layer.reads((x,), below)
-        weights = weights_of(module, layer.names[0])
-        below, seen = _layer(layer, module.bias, read, at, weights)
-        made.append(seen)
-    return tuple(made)
-
-
-def _layer(
-    layer: Layer, bias: bool, read: Tensors, at: Tensors, weights: Tensors
-) -> tuple[Tensors, LayerWatch]:
-    own = layer.plan.cell
-    cell, keeps = with_keeps(own)
-    gates = [n for n, v in named_values(own.graph).items() if v.bent is Op.SIGMOID]
-    made = plan(cell, layer.sizes, bias).emitting(gates)
-    outputs, _ = run(made, read, Start(at, ()), weights, Rows(None, None), False, How("reference"))
-    values = {name: outputs[k] for name, k in zip(gates, made.trail, strict=True)}
-    count = len(own.graph.outputs)
-    kept = iter(outputs[count : made.emitted])
-    half_lives = {
-        keep.state: _half_life(next(kept) if keep.equation else torch.tensor([[keep.constant]]))
-        for keep in keeps
-    }
-    seen = LayerWatch({name: _gate(value) for name, value in values.items()}, half_lives)
-    return tuple(outputs[:count]), seen
+    first = model.recurrent._start(start, x, True, False).first
+    return tuple(
+        LayerWatch(
+            {name: _gate(values) for name, values in seen.gates.items()},
+            {state: _half_life(values) for state, (_, values) in seen.kept.items()},
+        )
+        for seen in gated(model, ids, first)
+    )
 
 
 def _gate(values: Tensor) -> GateWatch:
@@ -208,9 +181,9 @@ def _gate(values: Tensor) -> GateWatch:
 
 def _half_life(kept: Tensor) -> HalfLife:
     """Of what a state is multiplied with, [..., H]."""
-    logs = -kept.abs().float().clamp(min=1e-30).log().flatten(0, -2).mean(0)
-    rates = torch.quantile(logs, logs.new_tensor([0.5, 0.1])).tolist()
-    return HalfLife(*(math.log(2) / rate if rate > 1e-9 else None for rate in rates))
+    rates = fading(kept)
+    shown = torch.quantile(rates, rates.new_tensor([0.5, 0.1])).tolist()
+    return HalfLife(*(half_life(rate) for rate in shown))
 
 
 def _gradient(

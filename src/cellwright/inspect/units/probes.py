@@ -1,9 +1,35 @@
 """Probes of single units: how well a value alone tells two kinds of sentence apart."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 Half = tuple[Tensor, Tensor]  # ranks [N, U] and labels [N] of one half of the sentences
+
+
+@dataclass(frozen=True)
+class Probed:
+    """How well the best single unit tells where a feature of the text holds, on held-out text.
+
+    share      of the tokens where the feature holds: the base rate
+    auc        of the unit chosen on the text's first half, measured on its second
+    high       whether a high value says that the feature holds
+    shuffled   the best AUC of any unit for labels that mean nothing, once for each draw
+    untrained  the best unit's AUC in the model as training began with it
+    token      the AUC of the current token alone: what needs no memory
+    """
+
+    feature: str
+    share: float
+    layer: int
+    state: str
+    unit: int
+    auc: float
+    high: bool
+    shuffled: tuple[float, ...]
+    untrained: float
+    token: float
 
 
 def ranks(values: Tensor) -> Tensor:

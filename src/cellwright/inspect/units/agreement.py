@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import torch
 
-from cellwright.inspect.units_probes import Half, held_out_auc, ranks, shuffled_best
-from cellwright.inspect.units_read import Column, Seen, Unit, UnitsError, ablated, look, untied
-from cellwright.inspect.units_read import units as all_units
+from cellwright.inspect.units.probes import Half, held_out_auc, ranks, shuffled_best
+from cellwright.inspect.units.read import Column, Seen, Unit, UnitsError, ablated, look, untied
+from cellwright.inspect.units.read import units as all_units
 from cellwright.lm import LanguageModel
 from cellwright.tasks.agreement import AgreementCorpus, Target
 from cellwright.tasks.agreement_score import AgreementScore

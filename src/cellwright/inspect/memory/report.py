@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cellwright.inspect.units.probes import Probed
+
 SCREENS = ("verdict", "context", "gradients", "half-lives", "gates", "units")
 
 
@@ -12,7 +14,8 @@ class Facts:
     """What was measured: a run, its cell and sizes, and the text.
 
     `unit` is what a token is called, "character", "word" or "token"; `window` the tokens through
-    which training sent gradients back; `seconds` how long the report took.
+    which training sent gradients back; `seconds` how long the report took. `options` are words
+    that the command line needs, beside the run and the text, to measure the same again.
     """
 
     run: str
@@ -27,6 +30,7 @@ class Facts:
     window: int
     threads: int
     seconds: float
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Sentence:
 class Losses:
     """Mean loss in nats by how many tokens are known before the predicted one.
 
-    `error` is the standard error of each loss's excess over `full`, paired by place.
+    `full` is the loss with all the text before, over all places, and each loss is `full` plus the
+    mean excess over it, paired by place; `error` is the standard error of that excess.
     """
 
     loss: tuple[float, ...]
@@ -51,12 +56,14 @@ class Losses:
 
 @dataclass(frozen=True)
 class Context:
-    """Loss against context: the state set to zero `contexts[k]` tokens back, at so many places.
+    """Loss against context: the state set to zero `contexts[k]` tokens back.
 
-    reset      the trained model, states zero before the context
+    reset      the trained model, states zero before the context, at `places` places
     stranger   the same, but the context follows other text instead of nothing
-    shuffled   all text before is there, but what lies before the context stands in another order
+    shuffled   all text before is there, but what lies next before the context, as much again (at
+               least 64 tokens), stands in another order
     untrained  `reset` for weights as training began with them
+    controls   at how many of the places `stranger`, `shuffled` and `untrained` were measured
     guessing   the loss of guessing by how often each token occurs in the text
     used       the context from which on more does not improve the prediction, None where none
                improves it; `used_at_least`: even the longest is worse than all the text before
@@ -64,6 +71,7 @@ class Context:
 
     contexts: tuple[int, ...]
     places: int
+    controls: int
     reset: Losses
     stranger: Losses
     shuffled: Losses
@@ -138,30 +146,6 @@ class Dead:
 
 
 @dataclass(frozen=True)
-class Probed:
-    """How well the best single unit tells where a feature of the text holds, on held-out text.
-
-    share      of the tokens where the feature holds: the base rate
-    auc        of the unit chosen on the text's first half, measured on its second
-    high       whether a high value says that the feature holds
-    shuffled   the best AUC of any unit for labels that mean nothing, once for each draw
-    untrained  the best unit's AUC in the model as training began with it
-    token      the AUC of the current token alone: what needs no memory
-    """
-
-    feature: str
-    share: float
-    layer: int
-    state: str
-    unit: int
-    auc: float
-    high: bool
-    shuffled: tuple[float, ...]
-    untrained: float
-    token: float
-
-
-@dataclass(frozen=True)
 class MemoryReport:
     """The six screens: verdict, context, gradients, half-lives, gates and units.
 
@@ -183,3 +167,8 @@ class MemoryReport:
     def to_dict(self) -> dict[str, Any]:
         """All numbers as JSON values."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        from cellwright.inspect.memory.page import notebook
+
+        return notebook(self)

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from cellwright.inspect.gradients import WARM, GradientError, LayerFlow, gradient_flow, joined
-from cellwright.inspect.gradients_plot import Panel
+from cellwright.inspect.gradients.flow import WARM, GradientError, LayerFlow, gradient_flow, joined
+from cellwright.inspect.gradients.plot import Panel
 from cellwright.language.cell import Cell
 from cellwright.language.masks import expected
 from cellwright.lm.corpus import encode_files

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from torch import Tensor
 
-from cellwright.inspect.gradients import GradientError, LayerFlow
+from cellwright.inspect.gradients.flow import GradientError, LayerFlow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""What the units of a language model carry, and where else they are on."""

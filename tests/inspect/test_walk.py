@@ -10,11 +10,11 @@ import torch
 
 from cellwright.cells import CATALOGUE
 from cellwright.inspect.errors import InspectError
-from cellwright.inspect.walk import terms_of, walk
-from cellwright.inspect.walk_back import FURTHEST, look_back, replacements
-from cellwright.inspect.walk_lines import LINES, lines
-from cellwright.inspect.walk_rows import Spot, number, rows, units
-from cellwright.inspect.walk_values import NUMBERS, read
+from cellwright.inspect.walk.back import FURTHEST, look_back, replacements
+from cellwright.inspect.walk.lines import LINES, lines
+from cellwright.inspect.walk.rows import Spot, number, rows, units
+from cellwright.inspect.walk.steps import terms_of, walk
+from cellwright.inspect.walk.values import NUMBERS, read
 from cellwright.language import Cell, Input, State, affine, concat, sigmoid, split, tanh
 from cellwright.language.masks import expected
 from cellwright.language.ops import Op

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cellwright.cli import main
-from cellwright.inspect.walk_rows import Spot, number, rows
-from cellwright.inspect.walk_values import read
+from cellwright.inspect.walk.rows import Spot, number, rows
+from cellwright.inspect.walk.values import read
 from cellwright.lm.attribution import signed
 from tests.inspect.readers import reader
 

@@ -326,6 +326,15 @@ def test_a_large_trace_is_a_small_page():
     made = layer.trace(torch.randn(400, 2, 4))._repr_html_()
     assert len(made.encode()) < 200_000
     assert "of 400 steps" in made and "of 300 units drawn" in made
+    steps = [int(n) for n in re.findall(r"(\d+) of 400 steps", made)]
+    assert min(steps) >= 20  # time comes first: a trace of few steps would show nothing of it
+
+
+def test_long_tokens_leave_a_small_page():
+    layer = Recurrent("lstm", 4, 300, 3)
+    whole = vars(layer.trace(torch.randn(400, 1, 4)))
+    made = Trace(**{**whole, "tokens": ("'&<\"é\u05d0" * 9,) * 400})._repr_html_()
+    assert len(made.encode()) < 200_000 and "…" in made
 
 
 def test_scales_are_fixed_printed_and_never_of_one_step():
@@ -335,7 +344,7 @@ def test_scales_are_fixed_printed_and_never_of_one_step():
     assert scales[:2] == ["scale 0 to 1", "scale -1 to 1"]
     edge = torch.quantile(trace["c"].detach()[:, 0].abs().float(), 0.99).item()
     assert f"scale -{edge:.3g} to {edge:.3g}, the 99th percentile" in page.text
-    fields = [attrs for tag, attrs in page.tags if tag == "rect"]
+    fields = [attrs for tag, attrs in page.tags if tag == "path"]
     assert len(fields) == 3 * T * 9
     value = trace["f"][0, 0, 0].item()
     assert f"{value:+.3g} unit 0 step 0" in page.text  # the number and its sign are there to read

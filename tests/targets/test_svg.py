@@ -38,8 +38,10 @@ from cellwright.language import (
 from cellwright.targets.svg import focused, single, svg, unrolled, versus
 from cellwright.targets.svg.blocks import Kind, blocks
 from cellwright.targets.svg.differences import differences
+from cellwright.targets.svg.figure import figure
 from cellwright.targets.svg.geometry import Drawing, drawn
-from cellwright.targets.svg.shapes import Text
+from cellwright.targets.svg.shapes import Rect, Text
+from cellwright.targets.svg.styles import STYLES
 from cellwright.targets.svg.symbols import Symbol, signs
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -194,6 +196,36 @@ def test_nothing_overlaps_and_wires_touch_what_they_join(name):
     assert sorted(route.wire.sink for route in drawing.routes) == feeds
 
 
+def ringed(drawing: Drawing) -> dict[str, tuple[float, float, float, float]]:
+    """Return the room of the rings that a picture would have if everything were marked."""
+    every = frozenset(range(len(drawing.cell.blocks)))
+    stroke = STYLES["ring"].width / 2
+    found = [s for s in figure(drawing, marked=every) if isinstance(s, Rect) and s.style == "ring"]
+    return {
+        f"ring {k}": (
+            s.x - stroke, s.y - stroke, s.x + s.width + stroke, s.y + s.height + stroke
+        )
+        for k, s in enumerate(found)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_ring_touches_no_text_and_no_other_block(name):
+    drawing = drawn(blocks(CELLS[name].graph))
+    rings = ringed(drawing)
+    shown = [k for k in rooms(drawing) if k.startswith("box")]
+    assert len(rings) == len(shown)
+    for ring, a in rings.items():
+        touched = [what for what, b in rooms(drawing).items() if overlap(a, b)]
+        assert len(touched) == 1 and touched[0].startswith("box"), f"{ring}: {touched}"
+
+
+def test_arrows_lie_on_top_of_rings():
+    shapes = figure(drawn(blocks(CATALOGUE["lstm"].graph)), marked=frozenset(range(12)))
+    kinds = ["ring" if isinstance(s, Rect) and s.style == "ring" else "other" for s in shapes[1:]]
+    assert kinds == sorted(kinds, reverse=True) and "ring" in kinds
+
+
 def test_what_is_wrong_is_found():
     """A box on top of another, or on a wire, and two wires on one line do not pass."""
     drawing = drawn(blocks(CATALOGUE["lstm"].graph))
@@ -248,6 +280,31 @@ def test_a_theme_is_fixed_or_follows_the_reader(theme):
     check_file(text)
     assert ("prefers-color-scheme" in text) == (theme == "auto")
     assert ("fill:#ffffff" in text) == (theme != "dark")
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of the brightnesses of two colours, as the guidelines for pages define it."""
+
+    def bright(colour: str) -> float:
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        r, g, b = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((bright(one), bright(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_everything_stands_out_from_what_it_lies_on(dark):
+    frame, ink = STYLES["frame"].fill[dark], STYLES["ink"].fill[dark]
+    for kind in ("layer", "pointwise", "piece", "fixed", "input", "output"):
+        style = STYLES[kind]
+        assert contrast(ink, style.fill[dark]) >= 4.5, kind
+        assert contrast(style.stroke[dark], frame) >= 3, kind
+    for surface in (frame, STYLES["page"].fill[dark]):
+        assert contrast(STYLES["note"].fill[dark], surface) >= 4.5
+        for kind in ("wire", "peephole", "ring"):
+            assert contrast(STYLES[kind].stroke[dark], surface) >= 3, kind
 
 
 def test_the_layers_of_an_lstm_and_what_stands_on_its_belt():

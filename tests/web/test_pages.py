@@ -7,8 +7,10 @@ import re
 import pytest
 
 from cellwright.compiler.build import EPSILON
-from cellwright.inspect import page as pages
-from cellwright.inspect import walk_back
+from cellwright.inspect.walk import back as walk_back
+from cellwright.inspect.walk import facts as walk_facts
+from cellwright.inspect.walk import page as pages
+from cellwright.inspect.walk import past as walk_past
 from cellwright.web import as_json, as_text, asset, is_page, page
 
 ODD = '</script><script>alert(1)</script><!-- & "quoted" \u2028 é\u0301 \u05d0 😀 {{ title }}'
@@ -66,7 +68,8 @@ def test_our_pages_are_known():
         ("walk_engine.js", "FURTHEST", walk_back.FURTHEST),
         ("walk_engine.js", "REPLACEMENTS", walk_back.REPLACEMENTS),
         ("walk_text.js", "MOST_TOKENS", pages.MOST_TOKENS),
-        ("walk_text.js", "BEST", pages.BEST),
+        ("walk_text.js", "BEST", walk_facts.BEST),
+        ("walk_text.js", "FURTHEST_PAST", walk_past.FURTHEST_PAST),
     ],
 )
 def test_both_sides_have_the_same_numbers(file, name, value):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from cellwright.inspect.page import build_page, write_page
-from cellwright.inspect.walk_pack import ONE, THREE, TWO, TWOS, Rounded, signs
-from cellwright.inspect.walk_rounding import Shared
-from cellwright.inspect.walk_values import layers_of
+from cellwright.inspect.walk.pack import ONE, THREE, TWO, TWOS, Rounded, signs
+from cellwright.inspect.walk.page import build_page, write_page
+from cellwright.inspect.walk.rounding import Shared
+from cellwright.inspect.walk.values import layers_of
 from cellwright.lm import LanguageModel
 from cellwright.web import asset
 from tests.inspect.readers import reader

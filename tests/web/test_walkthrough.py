@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from cellwright.cells import CATALOGUE
-from cellwright.inspect import page as pages
-from cellwright.inspect.page import build_page, write_page
-from cellwright.inspect.walk_back import look_back
-from cellwright.inspect.walk_rows import Spot, number, rows
-from cellwright.inspect.walk_values import read
+from cellwright.inspect.walk import page as pages
+from cellwright.inspect.walk.back import look_back
+from cellwright.inspect.walk.page import build_page, write_page
+from cellwright.inspect.walk.rows import Spot, number, rows
+from cellwright.inspect.walk.values import read
 from cellwright.language.regularise import zoneout
 from cellwright.lm import LanguageModel, ModelShape, Tokenizer
 from tests.inspect.readers import READERS, reader
@@ -29,6 +29,12 @@ VALUES = """[...document.querySelectorAll("#story .item .lines li")].map((line) 
   [line.querySelector(".numbers > span").textContent, line.querySelector(".value").textContent])"""
 
 
+def no_room(patch: pytest.MonkeyPatch, agrees: float) -> None:
+    """Leave no room for float32, and accept rounded weights up to such a difference."""
+    patch.setattr(pages, "ROOM_FOR_REST", pages.LARGEST)
+    patch.setattr(pages, "AGREES", agrees)
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("page") / "page.html"
@@ -41,7 +47,7 @@ def stored(tmp_path_factory) -> Path:
     """The same as `file`, on a page that a model of its size does not fit into."""
     out = tmp_path_factory.mktemp("page") / "stored.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "ROOM_FOR_REST", pages.LARGEST)
+        no_room(patch, agrees=0.0)
         made = write_page(out, reader("lstm"), TEXT, reader("rnn"))
     assert not made.live and "does not fit" in made.why
     return out
@@ -264,7 +270,7 @@ def test_a_link_leads_to_its_place_and_text(browser, file):
 def test_text_is_shown_as_it_is(browser, tmp_path, monkeypatch, live):
     """Tags, accents, pictures, right to left: nothing of it is read as page."""
     if not live:
-        monkeypatch.setattr(pages, "ROOM_FOR_REST", pages.LARGEST)
+        no_room(monkeypatch, agrees=0.0)
     out = tmp_path / "odd.html"
     assert write_page(out, reader("gru"), ODD).live == live
     tab = browser.open(out.as_uri())
@@ -356,3 +362,37 @@ def test_the_default_model_is_live():
     made, live, _ = build_page(model, "THE CAT SAT ON THE MAT")
     assert live
     assert len(made.encode()) <= 3_000_000
+
+
+def test_it_says_how_far_back_the_model_looks(kept):
+    """Mean bits with the last k tokens alone, against windows read one by one."""
+    look(kept, t=4, step=8, unit=0)
+    rows = kept.run("[...document.querySelectorAll('#story table')].map((table) => "
+                    "[...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => "
+                    "cell.textContent)))")[0]  # fmt: skip
+    for name, column in (("lstm", 1), ("rnn", 2)):
+        model = reader(name)
+        ids = list(read(model, TEXT).ids)
+        for row, last in zip(rows, (1, 2, 4, 8, 16, len(ids)), strict=True):
+            bits = []
+            for t in range(1, len(ids)):
+                with torch.no_grad():
+                    logits = model(torch.tensor([ids[max(0, t - last) : t]]))[0][0, -1].double()
+                bits.append(-float(torch.log_softmax(logits, 0)[ids[t]]) / np.log(2))
+            assert float(row[column]) == pytest.approx(np.mean(bits), abs=0.006)
+
+
+def test_one_token_is_a_text_too(browser, tmp_path):
+    write_page(tmp_path / "one.html", reader("lstm"), "a")
+    tab = browser.open((tmp_path / "one.html").as_uri())
+    for step in STEPS:
+        look(tab, t=0, step=step, unit=2)
+        assert tab.run(CHECKS) == []
+        assert "1 tokens" not in tab.run("document.body.innerText")
+    assert tab.complaints() == []
+    tab.close()
+
+
+def test_runs_beside_it_are_named():
+    made, _, _ = build_page(reader("lstm"), TEXT, beside=["rnn"])
+    assert "Beside this run lie others that read the same tokens: rnn." in made

@@ -51,9 +51,9 @@ class Inside:
 
 def look_inside(where: Path, racer: Racer, beside: Racer, corpus: AgreementCorpus) -> Inside:
     """Find the units of one model and write its page, on which `beside` reads the same text."""
-    from cellwright.inspect.page import write_page
     from cellwright.inspect.units.agreement import find_units
     from cellwright.inspect.units.read import UnitsError
+    from cellwright.inspect.walk.page import write_page
     from cellwright.lm import LanguageModel
 
     model, other = (LanguageModel.from_pretrained(r.run) for r in (racer, beside))

@@ -94,7 +94,7 @@ def attribute(
     Gradients are computed beside it; where they disagree, a sentence says so.
     """
     from cellwright.inspect.files import check_replaceable, put_page
-    from cellwright.inspect.walk_values import tokens_of
+    from cellwright.inspect.walk.values import tokens_of
     from cellwright.lm.attribution import METHODS
     from cellwright.lm.attribution.spans import AttributionError
 

@@ -15,8 +15,8 @@ from cellwright.cli.terminal import console, paragraph
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cellwright.inspect.walk_rows import Row, Spot
-    from cellwright.inspect.walk_values import Reading
+    from cellwright.inspect.walk.rows import Row, Spot
+    from cellwright.inspect.walk.values import Reading
     from cellwright.lm import LanguageModel
     from cellwright.lm.attribution import Attribution
 
@@ -51,8 +51,8 @@ def step(
 
     Every line can be checked by hand: a formula, the numbers in it, its value.
     """
-    from cellwright.inspect.walk_rows import Spot, rows
-    from cellwright.inspect.walk_values import read
+    from cellwright.inspect.walk.rows import Spot, rows
+    from cellwright.inspect.walk.values import read
 
     model = load(run, "cpu")
     reading = read(model, text)
@@ -112,7 +112,7 @@ def _print_step(out: "Console", name: str, found: list["Row"]) -> None:
     """One step of the walk: a table, or, in a narrow window, a paragraph for each value."""
     from rich.table import Table
 
-    from cellwright.inspect.walk_rows import TITLES, number
+    from cellwright.inspect.walk.rows import TITLES, number
 
     out.print(f"\n{TITLES[name]}", style="bold")
     if out.width < WIDE:
@@ -142,7 +142,7 @@ def _guesses(
     """
     import numpy as np
 
-    from cellwright.inspect.walk_values import token_name
+    from cellwright.inspect.walk.values import token_name
 
     p = np.exp(reading.log_probabilities()[spot.token])
     weight = model.decoder.weight.detach().double().numpy()
@@ -164,7 +164,7 @@ def _print_guesses(
 ) -> None:
     from rich.table import Table
 
-    from cellwright.inspect.walk_rows import number
+    from cellwright.inspect.walk.rows import number
 
     out.print("\nPredict", style="bold")
     found = _guesses(model, reading, spot)
@@ -185,7 +185,7 @@ def _print_guesses(
 
 def _looked_back(model: "LanguageModel", reading: "Reading", spot: "Spot") -> "Attribution":
     """What the next token, or where the text ends the likeliest, owes to the last few tokens."""
-    from cellwright.inspect.walk_back import FURTHEST
+    from cellwright.inspect.walk.back import FURTHEST
 
     return model.attribute(reading.ids, at=spot.token, furthest=FURTHEST)
 

@@ -9,6 +9,7 @@ import typer
 from cellwright.cli.faults import UsageFault
 from cellwright.cli.inspect_step import Text
 from cellwright.cli.models import Run, load
+from cellwright.cli.runs import quoted
 from cellwright.cli.terminal import console
 
 EXAMPLES = """
@@ -16,6 +17,9 @@ cellwright inspect walkthrough runs/book --text "The cat sat" -o page.html
 cellwright inspect walkthrough runs/lstm --text "The cat sat" \\
     --versus runs/rnn --open
 """
+
+VOCABULARY, WEIGHTS = "tokenizer.json", "model.safetensors"
+MOST_BESIDE = 3  # runs that are mentioned
 
 Out = Annotated[
     Path,
@@ -42,14 +46,35 @@ def walkthrough(
     The page is one file and asks no other machine for anything. Where the
     model fits into it, it computes what you type there.
     """
-    from cellwright.inspect.page import write_page
+    from cellwright.inspect.walk.page import write_page
 
     if out.is_dir():
         raise UsageFault(f"--out: {out} is a directory; name a file, as in {out / 'page.html'}")
     model = load(run, "cpu")
     beside = None if versus is None else load(versus, "cpu")
-    made = write_page(out, model, text, beside)
+    others = neighbours(run) if versus is None else ()
+    made = write_page(out, model, text, beside, [other.name for other in others])
     live = "live: it computes what you type" if made.live else made.why
     console().print(f"{out}: {made.size / 1e6:.1f} MB, {live}", soft_wrap=True)
+    if others:
+        console().print(
+            f"Step 8 can show a second model: --versus {quoted(others[0])}", soft_wrap=True
+        )
     if show:
         webbrowser.open(out.resolve().as_uri())
+
+
+def neighbours(run: Path) -> tuple[Path, ...]:
+    """Return runs that lie beside this one and have the same vocabulary, the first few by name."""
+    own = (run / VOCABULARY).read_bytes()
+    around = run.parent if run.name not in ("", "..") else run.resolve().parent
+    found = []
+    for other in sorted(around.iterdir()):
+        try:
+            same = (other / VOCABULARY).read_bytes() == own
+            whole = (other / WEIGHTS).is_file()
+        except OSError:  # a file, or a directory that is no run
+            continue
+        if same and whole and other.resolve() != run.resolve():
+            found.append(other)
+    return tuple(found[:MOST_BESIDE])

@@ -26,6 +26,7 @@ EXAMPLES = """
 cellwright show lstm
 cellwright show peephole --as latex > peephole.tex
 cellwright show lstm --as svg --versus gru -o lstm-and-gru.svg
+cellwright show gru --as html -o gru.html
 cellwright show mycells.py:Leaky --as png --unrolled -o leaky.png
 cellwright show gru-cho --as torch --input 64 --hidden 128 > gru_cho.py
 cellwright show mycells.py:Leaky --as json > leaky.json
@@ -46,9 +47,9 @@ As = Annotated[
         "--as",
         metavar="FORM",
         help="equations: to read; latex: for a paper; mathml: for a page; svg, png: a diagram; "
-        "torch: source to paste and run; json: the cell as data; plan: its program and adjoint, "
-        "and how they run here; passes: the program after each pass; llvm: the loop for this "
-        "processor; asm: the same, assembled",
+        "html: a page with all of these; torch: source to paste and run; json: the cell as data; "
+        "plan: its program and adjoint, and how they run here; passes: the program after each "
+        "pass; llvm: the loop for this processor; asm: the same, assembled",
     ),
 ]
 Input = Annotated[
@@ -63,7 +64,12 @@ Widths = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="a file to write; what it holds is replaced"),
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="a file to write, in place of what it holds; html replaces pages of Cellwright's only",
+    ),
 ]
 Dtype = Annotated[
     str | None,
@@ -85,6 +91,7 @@ class Asked:
     dtype: str | None
     adjoint: bool
     view: View
+    specs: tuple[str, ...]  # of the cell, and of the one that it is compared with
 
     def sizes(self) -> dict[str, int]:
         """Return a size for every width of the cell; UsageFault names what is missing."""
@@ -145,18 +152,23 @@ def show(
     _refuse(form, view.flags, PICTURES)
     if form == "png" and out is None:
         raise UsageFault("--as png: give the file to write, as in -o cell.png")
-    asked = Asked(find(cell), input, hidden, _widths(width or ()), dtype, adjoint, view)
+    specs = (cell,) if versus is None else (cell, versus)
+    asked = Asked(find(cell), input, hidden, _widths(width or ()), dtype, adjoint, view, specs)
     made = FORMS[form](asked)
     if out is not None:
-        _write(out, made)
+        _write(out, made, form)
     elif isinstance(made, str):
         console().file.write(made.rstrip("\n") + "\n")
 
 
-def _write(path: Path, made: str | bytes) -> None:
-    """Write a form to a file, whole or not at all."""
+def _write(path: Path, made: str | bytes, form: str) -> None:
+    """Write a form to a file, whole or not at all; a page never over anything but a page."""
+    from cellwright.inspect.files import put_page
     from cellwright.lm.atomic import replacing
 
+    if form == "html" and isinstance(made, str):
+        put_page(path, made)
+        return
     data = made if isinstance(made, bytes) else f"{made.rstrip()}\n".encode()
     with replacing(path) as file:
         file.write(data)
@@ -180,6 +192,14 @@ def _widths(words: Sequence[str]) -> dict[str, int]:
             raise UsageFault(f"--width: expected NAME=N such as proj=64, got {word!r:.60}")
         made[name] = int(number)
     return made
+
+
+def whole_page(asked: Asked) -> str:
+    """The cell's page, counted at the sizes that were typed."""
+    from cellwright.cli.show_page import cell_page
+
+    typed = asked.inputs or asked.hidden or asked.widths
+    return cell_page(asked.cell, asked.view, asked.sizes() if typed else None, asked.specs)
 
 
 def torch_source(asked: Asked) -> str:
@@ -264,6 +284,7 @@ FORMS: dict[str, Callable[[Asked], str | bytes]] = {
     "mathml": lambda asked: mathml(asked.cell),
     "svg": lambda asked: asked.view.svg(asked.cell),
     "png": lambda asked: asked.view.png(asked.cell),
+    "html": whole_page,
     "torch": torch_source,
     "json": data,
     "plan": program,
@@ -271,7 +292,7 @@ FORMS: dict[str, Callable[[Asked], str | bytes]] = {
     "llvm": intermediate,
     "asm": assembly,
 }
-PICTURES = ("svg", "png")
+PICTURES = ("svg", "png", "html")
 COMPILED = ("llvm", "asm")
 TYPED = ("plan", *COMPILED)
-SIZED = ("torch", "plan", "passes", *COMPILED)
+SIZED = ("html", "torch", "plan", "passes", *COMPILED)

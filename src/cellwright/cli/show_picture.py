@@ -1,4 +1,4 @@
-"""`cellwright show --as svg|png`: which picture of a cell was asked for, and what it is made of."""
+"""`cellwright show --as svg|png|html`: which picture of a cell was asked for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 THEMES = ("light", "dark")
 
-Unrolled = Annotated[bool, typer.Option("--unrolled", help="for svg and png: three steps in a row")]
+Unrolled = Annotated[
+    bool, typer.Option("--unrolled", help="for svg, png, html: three steps in a row")
+]
 Focus = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="for svg and png: this equation, the others faded"),
+    typer.Option(metavar="NAME", help="for svg, png, html: this equation, the others faded"),
 ]
 Versus = Annotated[
     str | None,
     typer.Option(
-        metavar="CELL", help="for svg and png: beside this cell, with rings around what differs"
+        metavar="CELL", help="for svg, png, html: beside this cell, with rings around what differs"
     ),
 ]
 Theme = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="for svg and png: light or dark; an svg without it follows its reader's",
+        help="for svg, png, html: light or dark; svg and html without it follow their reader's",
     ),
 ]
 

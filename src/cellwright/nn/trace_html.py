@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from cellwright.nn.trace import Trace
 
 # What is drawn of a trace: a page stays below 200 kB.
-MOST_VALUES, MOST_STEPS, MOST_UNITS, MOST_FIELDS = 24, 48, 16, 1500
+MOST_VALUES, MOST_STEPS, MOST_UNITS = 24, 48, 16
+MOST_BYTES, BYTES_A_FIELD = 170_000, 95  # of all fields; of one, without its token
+LEAST_STEPS = 24  # drawn before more units are: a trace is read along time
+LONGEST = 16  # signs of a token
 FIELD = 12  # pixels
-BLUE, WHITE, ORANGE = (33, 102, 172), (247, 247, 247), (217, 119, 6)
+BLUE, WHITE, ORANGE, TEAL = (33, 102, 172), (247, 247, 244), (190, 84, 0), (0, 105, 92)
 BOUNDED = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
@@ -35,7 +38,8 @@ def page(trace: "Trace") -> str:
         for text in ("name", "least", "mean", "largest", f"map{_of_which(trace)}")
     )
     return (
-        f'<div class="cellwright-trace"><p><b>{title}</b></p><table>'
+        f'<div class="cellwright-trace"><p><b>{title}</b></p>'
+        f'<table style="border-collapse: separate; border-spacing: 1em .4em">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{rest}</div>"
     )
 
@@ -70,9 +74,11 @@ def _flat(trace: "Trace", v: Tensor) -> Tensor:
 def _map(trace: "Trace", name: str, v: Tensor) -> str:
     low, high, said = _scale(trace.bent.get(name, ""), v)
     drawn = min(len(trace.values), MOST_VALUES)
-    units = min(v.shape[1], MOST_UNITS)
-    steps = max(1, min(v.shape[0], MOST_STEPS, MOST_FIELDS // (units * drawn)))
-    units = max(1, min(units, MOST_FIELDS // (steps * drawn)))
+    longest = max((len(_token(trace, t).encode()) for t in range(v.shape[0])), default=0)
+    room = MOST_BYTES // (BYTES_A_FIELD + longest) // drawn
+    steps = min(v.shape[0], LEAST_STEPS)
+    units = max(1, min(v.shape[1], MOST_UNITS, room // steps))
+    steps = max(1, min(v.shape[0], MOST_STEPS, room // units))
     fields = "".join(
         _field(trace, name, v[t, u].item(), (t, u), (low, high))
         for t in range(steps)
@@ -103,19 +109,27 @@ def _field(
     trace: "Trace", name: str, value: float, at: tuple[int, int], scale: tuple[float, float]
 ) -> str:
     t, u = at
-    token = f" {trace.tokens[t]!r}" if trace.tokens is not None else ""
-    said = html.escape(f"{value:+.3g} unit {trace.units[name][u]} step {trace.time[t]}{token}")
-    place = f'x="{t * FIELD}" y="{u * FIELD}" width="{FIELD}" height="{FIELD}"'
-    return f'<rect {place} fill="{_colour(value, *scale)}"><title>{said}</title></rect>'
+    said = f"{value:+.3g} unit {trace.units[name][u]} step {trace.time[t]}{_token(trace, t)}"
+    drawn = f"M{t * FIELD} {u * FIELD}h{FIELD}v{FIELD}h-{FIELD}z"
+    return f'<path d="{drawn}" fill="{_colour(value, *scale)}"><title>{said}</title></path>'
+
+
+def _token(trace: "Trace", t: int) -> str:
+    """What a field says of its token, as HTML."""
+    if trace.tokens is None:
+        return ""
+    token = trace.tokens[t]
+    short = token if len(token) <= LONGEST else f"{token[: LONGEST - 1]}…"
+    return html.escape(f" {short!r}", quote=False)
 
 
 def _colour(value: float, low: float, high: float) -> str:
-    """Return white to blue on a scale from 0, else blue over white at 0 to orange."""
+    """Return white to teal on a scale from 0, else blue over white at 0 to orange."""
     if value != value:  # NaN
         return "#808080"
     share = min(1.0, max(0.0, (value - low) / (high - low)))
     if low == 0:
-        return _mixed(WHITE, BLUE, share)
+        return _mixed(WHITE, TEAL, share)
     return _mixed(WHITE, ORANGE if share > 0.5 else BLUE, abs(2 * share - 1))
 
 

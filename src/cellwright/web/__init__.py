@@ -30,7 +30,8 @@ def page(
     """Return a page; `styles` and `scripts` name files of this room, `data` is JSON by its id.
 
     `blobs` are bytes by their id, a whole number of 4-byte words each. The page forbids itself
-    every request, and nothing in `data` can end the element that holds it.
+    every request, without `scripts` every script too, and nothing in `data` can end the element that
+    holds it.
     """
     held = [
         f'<script type="application/json" id="{name}">{as_json(value)}</script>'
@@ -41,12 +42,14 @@ def page(
         for name, value in blobs.items()
     ]
     script = "\n".join(map(asset, scripts))
+    run = f'<script>\n"use strict";\n{{\n{script}\n}}\n</script>' if scripts else ""
     slots = {
         "title": html.escape(title),
         "style": "\n".join(map(asset, styles)),
         "body": body,
         "data": "\n".join(held),
-        "script": f'"use strict";\n{{\n{script}\n}}',
+        "may": " script-src 'unsafe-inline';" if scripts else "",
+        "script": run,
     }
     parts = asset("page.html").split("{{")
     made = [parts[0]]

@@ -117,8 +117,7 @@ function wide(value, width) {
 
 /** A language model: embedding, layers of one cell, decoder. */
 class Model {
-  constructor(spec, floats) {
-    const at = ([start, size]) => floats.subarray(start, start + size);
+  constructor(spec, at) {
     this.graph = spec.graph;
     this.vocab = spec.vocab;
     this.embed = spec.embed;
@@ -130,6 +129,12 @@ class Model {
       weights: widths.map((_, k) =>
         Object.fromEntries(Object.entries(weights[k] || {}).map(([kind, place]) => [kind, at(place)]))),
     }));
+  }
+
+  /** How many weights one step multiplies. */
+  get size() {
+    const products = this.layers.flatMap(({ weights }) => weights.map(({ weight }) => weight?.length || 0));
+    return products.reduce((sum, n) => sum + n, this.decoder.length);
   }
 
   row(id) {

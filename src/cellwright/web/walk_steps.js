@@ -91,6 +91,28 @@ function guesses(page, t) {
   return best.some(({ id }) => id === target) ? best : [...best, text.of(t, target)];
 }
 
+/** What each model would need if it were told of the last tokens only: a table, and what it says. */
+function howFarBack(models) {
+  const NEAR = 0.1, counts = models[0].past.map(([k]) => k);
+  const enough = ({ label, past, mean }) => {
+    const found = past.find(([, bits]) => bits <= mean + NEAR);
+    return found ? `${label} needs the last ${found[0] === 1 ? "token" : `${found[0]} tokens`} to come within ${NEAR} bits of what it reaches with all of the past`
+      : `${label} makes use of more than the last ${counts.at(-1)} tokens: all of the past gives it ${brief(past.at(-1)[1] - mean)} bits more`;
+  };
+  const most = Math.max(...models.flatMap(({ past, mean }) => [mean, ...past.map(([, bits]) => bits)]));
+  const bar = (bits) => (bits === undefined ? cell("–") : h("td", { class: "bar" }, h("span", { style: `width:${(100 * bits) / most}%`, "aria-hidden": "true" }), h("b", {}, brief(bits))));
+  const row = (label, pick) => h("tr", {}, h("th", { scope: "row" }, label), models.map((model) => bar(pick(model))));
+  return [
+    h("h3", {}, "How far back it looks"),
+    note(`On this text ${models.map(enough).join("; ")}.`),
+    table("Bits a token where each is predicted from the last few before it alone", ["told of", ...models.map(({ label }) => label)], [
+      ...counts.map((k) => row(k === 1 ? "the last token" : `the last ${k}`, ({ past }) => past.find(([n]) => n === k)?.[1])),
+      row("all of the past", ({ mean }) => mean),
+    ]),
+    note("The same weights read the last tokens from states of 0, for every token of the text. What came further back cannot help there."),
+  ];
+}
+
 const STEPS = {
   text(page) {
     const { text, facts } = page;
@@ -209,7 +231,7 @@ const STEPS = {
       say("The prediction of ", token(page.name(target)), " after token ", String(at.t), " leans most on ", token(text.pieces[first + top]), `, token ${first + top}: `,
         effects[top] < 0 ? `with others in its place, log p rises by ${brief(-effects[top], 3)} nats.` : `with others in its place, log p falls by ${brief(effects[top], 3)} nats.`),
       differ ? h("p", { class: "warning" }, h("strong", {}, "The two measures disagree"), " on which token matters most, or on its sign. Trust the replacement: it asks the model itself; the gradient is a straight line drawn at one point.") : null,
-      table(`Each of the last ${effects.length} tokens, the largest effect first`, ["token", "replaced", "gradient"],
+      table(effects.length > 1 ? `Each of the last ${effects.length} tokens, the largest effect first` : "The only token", ["token", "replaced", "gradient"],
         order.map((k) => h("tr", {}, h("th", { scope: "row" }, `${first + k} `, token(text.pieces[first + k])), bar(effects[k]), bar(slopes[k])))),
       note("Replaced: how far log p of the prediction falls, in nats, when three other tokens stand in this one's place, on average; they are the most frequent of this text. Gradient: the same change by the straight line through the model's gradient, which fades with distance even where tokens matter."),
     ];
@@ -234,6 +256,8 @@ const STEPS = {
       say(`Here the ${facts.cell} needs ${brief(mean(sides[0]))} bits a token, ${other.label === facts.cell ? "the other" : other.label} ${brief(mean(other))}: `, better >= 0 ? `${brief(better)} fewer.` : `${brief(-better)} more.`),
       ...sides.map(strip),
       note("The more amber, the more surprised; one scale for all. “Without a past” is the same model with its states set to 0 before every token: what it knows from one token alone."),
+      ...howFarBack([{ label: facts.cell, past: text.past(), mean: mean(sides[0]) },
+        ...(page.beside ? [{ label: page.beside.label, past: page.beside.past(), mean: mean(sides[1]) }] : [])]),
       table(`Where the ${facts.cell} gains most on ${other.label}`, ["token", ...sides.map(({ label }) => label), "gain, bits"],
         top.map((k) => h("tr", {}, h("th", { scope: "row" }, h("button", { type: "button", onclick: () => page.go({ t: k }) }, `${k} `, token(text.pieces[k]))), sides.map(({ bits }) => cell(brief(bits(k)))), cell(brief(gain(k)))))),
       page.beside ? null : note(facts.invite),

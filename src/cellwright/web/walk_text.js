@@ -3,6 +3,8 @@
 const LN2 = Math.log(2);
 const MOST_TOKENS = 400;
 const BEST = 10;
+const FURTHEST_PAST = 32;
+const PATIENCE = 2e9; // weights times steps that a reader may wait for, some seconds
 // Unicode's White_Space, at which the tokenizer splits words; \s has one sign more and one fewer.
 const WHITE = /[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
 
@@ -81,6 +83,31 @@ class LiveText {
     });
     return t ? -this.lone[t - 1][this.ids[t]] / LN2 : null;
   }
+
+  /** [k, mean bits] where each token is predicted from the k before it, or all that there are. */
+  past() {
+    this.windows ??= lastTokens(this.model, this.ids);
+    return this.windows;
+  }
+}
+
+function lastTokens(model, ids) {
+  const { size } = model, last = ids.length - 1;
+  const most = Math.min(FURTHEST_PAST, last, Math.max(1, Math.floor(PATIENCE / (size * last))));
+  const sums = new Float64Array(most);
+  for (let first = 0; first < last; first++) {
+    let state = model.start();
+    for (let k = 0; k < most && first + k < last; k++) {
+      const { after, output } = model.step(model.row(ids[first + k]), state);
+      const bits = -logSoftmax(model.logits(output))[ids[first + k + 1]] / LN2;
+      // from the text's first token on, what came before is all that there was
+      for (let context = k; context < (first ? k + 1 : most); context++) sums[context] += bits;
+      state = after;
+    }
+  }
+  const found = [];
+  for (let k = 1; k <= most; k *= 2) found.push([k, sums[k - 1] / last]);
+  return found;
 }
 
 /** What is read and what the matrices make is stored; the rest follows from it unit by unit. */
@@ -138,6 +165,10 @@ class StoredText {
 
   alone(t) {
     return this.facts.alone[t];
+  }
+
+  past() {
+    return this.facts.past;
   }
 }
 

@@ -136,10 +136,11 @@ class Page {
       };
     }
     const most = Math.max(...text.pieces.map((_, k) => text.bits(k) ?? 0), 1);
+    const more = `The more amber, the more surprised the model was: ${brief(most, 1)} bits at the most, 0 where it was sure.`;
     return {
       paint: (k) => (text.bits(k) === null ? "" : painted(surprise(text.bits(k) / most))),
       said: (k) => (text.bits(k) === null ? "the first: not predicted" : `surprise ${brief(text.bits(k))} bits`),
-      legend: `The more amber, the more surprised the model was: ${brief(most, 1)} bits at the most, 0 where it was sure.`,
+      legend: text.pieces.length > 1 ? more : "The first token is read, not predicted.",
     };
   }
 
@@ -187,8 +188,9 @@ class Page {
       return h("tr", {}, h("th", { scope: "row" }, label), steps.map(cell));
     };
     const rows = facts.traced.filter(({ node }) => at.unit < facts.widths[at.layer][node]).map(row);
-    const table = h("table", { class: "timeline" },
-      h("caption", {}, `Unit ${at.unit}, tokens ${first} to ${first + size - 1}. Teal: 0 to 1; blue to orange: negative to positive` +
+    const which = size > 1 ? `tokens ${first} to ${first + size - 1}` : "token 0";
+    const table = h("table", { class: "timeline", style: `max-width:${8 + 6 * size}rem` },
+      h("caption", {}, `Unit ${at.unit}, ${which}. Teal: 0 to 1; blue to orange: negative to positive` +
         (scales.size ? `, full at the 99th percentile of this layer and text (${[...scales].join(", ")}).` : ".")),
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "token"),
         steps.map((t) => h("th", { scope: "col", class: here(t), "aria-current": t === at.t ? "true" : null }, token(text.pieces[t]))))),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cellwright.inspect.errors import InspectError
 from cellwright.inspect.units.read import Column, Unit
-from cellwright.inspect.walk_values import tokens_of
+from cellwright.inspect.walk.values import tokens_of
 from cellwright.lm import LanguageModel
 
 CHUNK: Final = 512  # tokens of one call

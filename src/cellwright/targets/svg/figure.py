@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from cellwright.targets.equations import rows
 from cellwright.targets.svg.arrows import arrow
 from cellwright.targets.svg.blocks import Block, Kind
-from cellwright.targets.svg.geometry import MARK, NAME, TEXT, Box, Drawing, Route
+from cellwright.targets.svg.geometry import MARK, NAME, RING, TEXT, Box, Drawing, Route
 from cellwright.targets.svg.shapes import (
     Commands,
     Group,
@@ -21,7 +21,6 @@ from cellwright.targets.svg.shapes import (
 from cellwright.targets.svg.symbols import Symbol, signs, symbol
 
 CORNER, FRAME_CORNER = 9.0, 14.0
-RING = 3.4  # from a block to the ring that marks it
 WORDS = {
     Kind.LAYER: "layer with weights",
     Kind.POINTWISE: "pointwise operation",
@@ -47,7 +46,7 @@ def figure(
     """
     made = _Figure(drawing, lit, marked)
     frame = Rect("frame", 0, 0, drawing.width, drawing.height, FRAME_CORNER)
-    return frame, *made.wires(), *made.blocks()
+    return frame, *made.rings(), *made.wires(), *made.blocks()
 
 
 class _Figure:
@@ -66,6 +65,18 @@ class _Figure:
 
     def _faded(self, *blocks: int) -> str:
         return "" if self.lit is None or all(k in self.lit for k in blocks) else "faded"
+
+    def rings(self) -> list[Shape]:
+        """Return the rings around what is marked; wires that end there lie on top of them."""
+        found: list[Shape] = []
+        for k in sorted(self.marked):
+            block, box = self.drawing.cell.blocks[k], self.drawing.boxes[k]
+            if box.width and box.height:
+                left, top, right, bottom = box.sides
+                wide, high = right - left + 2 * RING, bottom - top + 2 * RING
+                radius = _radius(block, box) + RING
+                found.append(Rect("ring", left - RING, top - RING, wide, high, radius))
+        return found
 
     def wires(self) -> list[Shape]:
         """Return the wires; straight ones come last and so lie on top of what they cross."""
@@ -138,11 +149,6 @@ class _Figure:
                 assert block.node is not None
                 sign = self.signs[block.node]
             shapes.append(_name(sign, label.x, label.y, label.anchor))
-        if k in self.marked and shapes:
-            left, top, right, bottom = box.sides
-            wide, high = right - left + 2 * RING, bottom - top + 2 * RING
-            radius = 8.0 if block.kind is Kind.LAYER else high / 2
-            shapes.append(Rect("ring", left - RING, top - RING, wide, high, radius))
         return tuple(shapes)
 
     def _end(self, block: Block) -> Symbol:
@@ -173,8 +179,12 @@ class _Figure:
 
 def _boxed(block: Block, box: Box) -> Rect:
     left, top, right, bottom = box.sides
-    radius = {Kind.LAYER: 5.0, Kind.PIECE: 4.0, Kind.FIXED: 4.0}.get(block.kind, box.height / 2)
-    return Rect(block.kind.value, left, top, right - left, bottom - top, radius)
+    return Rect(block.kind.value, left, top, right - left, bottom - top, _radius(block, box))
+
+
+def _radius(block: Block, box: Box) -> float:
+    """Return how round a block's corners are."""
+    return {Kind.LAYER: 5.0, Kind.PIECE: 4.0, Kind.FIXED: 4.0}.get(block.kind, box.height / 2)
 
 
 def _inside(block: Block, box: Box) -> Text:

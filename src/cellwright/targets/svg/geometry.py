@@ -19,7 +19,8 @@ SIDE = 12.0  # of a box's outer wires from its middle
 TRACK, CLEAR, APART = 14.0, 17.0, 20.0  # between wires; from a block to a wire; between blocks
 OUTSIDE = 26.0  # from the frame to the ends of wires above and below it
 STUB = 36.0  # the least length of a state's wire outside the frame
-STRIP = 21.0  # the height of a name above its block
+STRIP = 23.0  # the height of a name above its block
+RING = 3.2  # from a block to the ring that marks it: a name and a mark stand clear of it
 
 Spot = tuple[float, float]
 
@@ -155,7 +156,7 @@ class _Measure:
             up += STRIP
         for number, feed in enumerate(block.feeds):
             side = self.marked.get((k, number))
-            room = width(feed.mark, MARK) + 5
+            room = width(feed.mark, MARK) + 7
             if side in ("left", "right"):
                 left = max(left, wide / 2 + room if side == "left" else 0)
                 right = max(right, wide / 2 + room if side == "right" else 0)
@@ -235,15 +236,15 @@ class _Measure:
         if kind in (Kind.BEFORE, Kind.AFTER):
             middle = self.stub / 2 if kind is Kind.BEFORE else -self.stub / 2
             return Label(name, box.x + middle, box.y - 9, "middle", NAME)
-        return Label(name, box.x + 6, box.sides[1] - 9, "start", NAME)
+        return Label(name, box.x + 6, box.sides[1] - 10.5, "start", NAME)
 
     def _marked(self, mark: str, side: str, box: Box) -> Label:
         left, top, right, bottom = box.sides
         x, y, anchor = {
-            "left": (left - 3, box.y - 6, "end"),
-            "right": (right + 3, box.y - 6, "start"),
-            "top": (box.x - 6, top - 5, "end"),
-            "bottom": (box.x - 6, bottom + MARK + 1, "end"),
+            "left": (left - 5, box.y - 6, "end"),
+            "right": (right + 5, box.y - 6, "start"),
+            "top": (box.x - 6, top - 7, "end"),
+            "bottom": (box.x - 6, bottom + MARK + 3, "end"),
         }[side]
         return Label(Symbol(mark), x, y, anchor, MARK)
 

@@ -43,7 +43,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
         "arrow": Style(fill=INK),
         "ink": Style(fill=INK),
         "note": Style(fill=NOTE),
-        "ring": Style(stroke=("#d1570a", "#ff9d4d"), width=2.6),
+        "ring": Style(stroke=("#d1570a", "#ff9d4d"), width=2.2),
     }
 )
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from cellwright.compiler.build import EPSILON
 from cellwright.inspect.errors import InspectError
-from cellwright.inspect.walk import Walk, walk
-from cellwright.inspect.walk_lines import Line, has_own_line, lines
-from cellwright.inspect.walk_values import Array, LayerWeights, Reading
+from cellwright.inspect.walk.lines import Line, has_own_line, lines
+from cellwright.inspect.walk.steps import Walk, walk
+from cellwright.inspect.walk.values import Array, LayerWeights, Reading
 from cellwright.language.graph import Graph
 from cellwright.language.ops import Op
 from cellwright.targets.equations import PLAIN

@@ -3,9 +3,9 @@
 import html
 from typing import TYPE_CHECKING, Any
 
-from cellwright.inspect.walk import Choice, Sum, Walk, walk
-from cellwright.inspect.walk_lines import has_own_line, lines
-from cellwright.inspect.walk_values import Reading
+from cellwright.inspect.walk.lines import has_own_line, lines
+from cellwright.inspect.walk.steps import Choice, Sum, Walk, walk
+from cellwright.inspect.walk.values import Reading
 from cellwright.language.errors import CellError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.ops import LEAVES, Op
@@ -18,6 +18,7 @@ from cellwright.targets.svg import single, svg
 if TYPE_CHECKING:
     from cellwright.lm import LanguageModel
 
+SMALLEST = 0.55  # of a diagram's own size; in a narrower place it is scrolled
 TITLES = (
     ("text", "Your text"),
     ("in", "What comes in"),
@@ -191,7 +192,9 @@ The address of this page says where you look: send it on, with the file.</footer
 def _picture(graph: Graph) -> str:
     """The cell's diagram, or why there is none; its equations stand below it either way."""
     try:
-        return f'<div class="picture">{svg(single(graph))}</div>'
+        picture = single(graph)
+        least = round(SMALLEST * picture.width)
+        return f'<div class="picture"><div style="min-width: {least}px">{svg(picture)}</div></div>'
     except CellError as error:
         return f'<p class="note">{html.escape(str(error))}</p>'
 

@@ -1,0 +1,30 @@
+"""Runs that lie beside one another and read the same tokens."""
+
+from pathlib import Path
+
+from cellwright.cli.inspect_walkthrough import MOST_BESIDE, neighbours
+
+
+def lay(run: Path, vocabulary: str, whole: bool = True) -> Path:
+    run.mkdir(parents=True)
+    (run / "tokenizer.json").write_text(vocabulary)
+    if whole:
+        (run / "model.safetensors").write_bytes(b"")
+    return run
+
+
+def test_runs_of_the_same_vocabulary_are_found(tmp_path, monkeypatch):
+    run, rnn = lay(tmp_path / "lstm", "a"), lay(tmp_path / "rnn", "a")
+    lay(tmp_path / "other", "b")
+    lay(tmp_path / "unfinished", "a", whole=False)
+    (tmp_path / "notes.txt").write_text("a")
+    assert neighbours(run) == (rnn,)
+    monkeypatch.chdir(run)
+    assert [path.name for path in neighbours(Path())] == ["rnn"]
+
+
+def test_only_the_first_few_are_named(tmp_path):
+    run = lay(tmp_path / "a", "a")
+    for name in "bcdef":
+        lay(tmp_path / name, "a")
+    assert [path.name for path in neighbours(run)] == ["b", "c", "d"] and MOST_BESIDE == 3

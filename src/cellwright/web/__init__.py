@@ -30,8 +30,8 @@ def page(
     """Return a page; `styles` and `scripts` name files of this room, `data` is JSON by its id.
 
     `blobs` are bytes by their id, a whole number of 4-byte words each. The page forbids itself
-    every request, without `scripts` every script too, and nothing in `data` can end the element that
-    holds it.
+    every request, and without `scripts` every script too. Nothing in `data` can end the element
+    that holds it.
     """
     held = [
         f'<script type="application/json" id="{name}">{as_json(value)}</script>'

@@ -174,7 +174,7 @@ def test_the_tables_know_every_operation():
 @pytest.mark.parametrize(
     ("spot", "told"),
     [
-        (Spot(2, 0, 0), "--layer: expected 1 to 2, got 3"),
+        (Spot(2, 0, 0), "--layer: expected 0 to 1, got 2"),
         (Spot(0, 99, 0), "--at: expected 0 to 27"),
         (Spot(0, -1, 0), "--at: expected 0 to 27"),
         (Spot(0, 0, 16), "--unit: expected 0 to 15"),

@@ -45,12 +45,12 @@ def test_the_table_fits_its_window(call, run_folder, columns):
 
 
 def test_json_holds_the_same_numbers(call, run_folder):
-    words = ("step", run_folder, "--text", TEXT, "--at", 7, "--unit", 3, "--layer", 2, "--json")
+    words = ("step", run_folder, "--text", TEXT, "--at", 7, "--unit", 3, "--layer", 1, "--json")
     code, out, _ = call(*words)
     facts = json.loads(out)
     found = rows(read(reader("lstm"), TEXT), Spot(1, 7, 3))
     assert code == 0
-    assert (facts["piece"], facts["layer"], facts["unit"]) == (" ", 2, 3)
+    assert (facts["piece"], facts["layer"], facts["unit"]) == (" ", 1, 3)
     assert [row["value"] for row in facts["rows"]] == pytest.approx([r.value for r in found])
     given = [guess["from_unit"] for guess in facts["predictions"]]
     assert all(isinstance(value, float) for value in given)  # the layer that the decoder reads
@@ -95,7 +95,7 @@ def test_without_at_it_is_the_last_token(call, run_folder):
     [
         (("--text", TEXT, "--at", 20), "--at: expected 0 to 19"),
         (("--text", TEXT, "--unit", -1), "--unit: expected 0 to 15"),
-        (("--text", TEXT, "--layer", 3), "--layer: expected 1 to 2"),
+        (("--text", TEXT, "--layer", 2), "--layer: expected 0 to 1"),
         (("--text", ""), "expected one token"),
     ],
 )

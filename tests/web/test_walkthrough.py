@@ -147,10 +147,10 @@ def test_focus_is_always_seen(browser, file):
 def test_numbers_on_screen_are_the_models(kept, layer, t, unit):
     found = rows(read(reader("lstm"), TEXT), Spot(layer, t, unit))
     for step, key in ((2, "forget"), (3, "write"), (5, "reveal")):
-        look(kept, t=t, step=step, unit=unit, layer=layer + 1)
+        look(kept, t=t, step=step, unit=unit, layer=layer)
         wanted = [[row.numbers, number(row.value)] for row in found if row.step == key]
         assert kept.run(VALUES) == wanted
-    look(kept, t=t, step=4, unit=unit, layer=layer + 1)
+    look(kept, t=t, step=4, unit=unit, layer=layer)
     wanted = [[row.numbers, number(row.value)] for row in found if row.step == "update"]
     assert kept.run(VALUES) == wanted
 
@@ -251,7 +251,7 @@ def test_words_and_byte_pairs_are_read_too(browser, tmp_path, level):
 
 
 def test_a_link_leads_to_its_place_and_text(browser, file):
-    tab = browser.open(f"{file.as_uri()}#t=4&step=3&unit=9&layer=2&text=the%20cod%20%F0%9F%98%80")
+    tab = browser.open(f"{file.as_uri()}#t=4&step=3&unit=9&layer=1&text=the%20cod%20%F0%9F%98%80")
     assert tab.run("walkthrough.text.pieces.join('')") == "the cod 😀"
     assert tab.run(
         "[walkthrough.at.t, walkthrough.at.step, walkthrough.at.unit, walkthrough.at.layer]"

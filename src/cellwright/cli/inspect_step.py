@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 cellwright inspect step runs/book --text "The cat sat" --at 4 --unit 3
-cellwright inspect step runs/book --text "The cat sat" --layer 2 --json
+cellwright inspect step runs/book --text "The cat sat" --layer 1 --json
 """
 WIDE = 72  # columns from which on names, formulas and values stand beside one another
 GUESSES = 5
@@ -36,7 +36,7 @@ At = Annotated[
     typer.Option(metavar="N", help="the token, counted from 0 (default: the last)"),
 ]
 Unit = Annotated[int, typer.Option(metavar="N", help="the unit, counted from 0")]
-Layer = Annotated[int, typer.Option(metavar="N", help="the layer, counted from 1")]
+Layer = Annotated[int, typer.Option(metavar="N", help="the layer, counted from 0")]
 
 
 def step(
@@ -44,7 +44,7 @@ def step(
     text: Text,
     at: At = None,
     unit: Unit = 0,
-    layer: Layer = 1,
+    layer: Layer = 0,
     as_json: flags.Json = False,
 ) -> None:
     """Print what one unit of a model computes at one token of a text.
@@ -56,7 +56,7 @@ def step(
 
     model = load(run, "cpu")
     reading = read(model, text)
-    spot = Spot(layer - 1, reading.steps - 1 if at is None else at, unit)
+    spot = Spot(layer, reading.steps - 1 if at is None else at, unit)
     found = rows(reading, spot)
     out = console()
     if as_json:
@@ -82,7 +82,7 @@ def _facts(
 ) -> dict[str, object]:
     return {
         "cell": model.cell.__name__,
-        "layer": spot.layer + 1,
+        "layer": spot.layer,
         "token": spot.token,
         "piece": reading.pieces[spot.token],
         "unit": spot.unit,
@@ -99,7 +99,8 @@ def _facts(
 def _print_head(out: "Console", model: "LanguageModel", reading: "Reading", spot: "Spot") -> None:
     before = "".join(reading.pieces[: spot.token]) if reading.exact else ""
     after = f" after {before[-12:]!r}" if before else ""
-    layers = f", layer {spot.layer + 1} of {len(reading.layers)}" if len(reading.layers) > 1 else ""
+    last = len(reading.layers) - 1
+    layers = f", layer {spot.layer} of 0 to {last}" if last else ""
     out.print(
         f"{model.cell.__name__}{layers}, unit {spot.unit}, token {spot.token}: "
         f"{reading.pieces[spot.token]!r}{after}"

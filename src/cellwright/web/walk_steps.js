@@ -136,9 +136,9 @@ const STEPS = {
   in(page) {
     const { at, facts, text } = page, view = page.view();
     const x = view.value(facts.input);
-    const below = at.layer ? `the output of layer ${at.layer}` : "the row that the embedding has for this token";
+    const below = at.layer ? `the output of layer ${at.layer - 1}` : "the row that the embedding has for this token";
     return [
-      say("The model reads ", token(text.pieces[at.t]), `, token ${at.t}`, facts.widths.length > 1 ? `, in layer ${at.layer + 1} of ${facts.widths.length}` : "", "."),
+      say("The model reads ", token(text.pieces[at.t]), `, token ${at.t}`, facts.widths.length > 1 ? `, in layer ${at.layer} of 0 to ${facts.widths.length - 1}` : "", "."),
       page.vector(`${facts.nodes[facts.input].name}, ${below}`, x, false),
       note(at.t ? "What the layer brings along from the token before:" : "This is the first token: all states are 0."),
       ...facts.states.map(({ name, leaf }) => page.vector(`${name} before`, view.value(leaf), true)),

@@ -61,7 +61,7 @@ class Page {
     next.layer = within(next.layer, this.facts.widths.length - 1);
     this.at = next;
     next.unit = within(next.unit, this.units - 1);
-    const layer = this.facts.widths.length > 1 ? `&layer=${next.layer + 1}` : "";
+    const layer = this.facts.widths.length > 1 ? `&layer=${next.layer}` : "";
     const typed = this.typed === undefined ? "" : `&text=${encodeURIComponent(this.typed)}`;
     const hash = `#t=${next.t}&step=${next.step}&unit=${next.unit}${layer}${typed}`;
     if (push && hash !== location.hash) history.replaceState(null, "", hash);
@@ -73,7 +73,7 @@ class Page {
     const number = (name) => Number(wanted.get(name) || 0);
     const typed = wanted.get("text");
     if (typed !== null && typed !== this.typed) this.unread = !this.retype?.(typed);
-    this.go({ t: number("t"), step: number("step"), unit: number("unit"), layer: Math.max(0, number("layer") - 1) }, { push: false });
+    this.go({ t: number("t"), step: number("step"), unit: number("unit"), layer: number("layer") }, { push: false });
   }
 
   show() {

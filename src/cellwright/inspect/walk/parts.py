@@ -214,5 +214,5 @@ def _equations(graph: Graph) -> str:
 def _layers(count: int) -> str:
     if count == 1:
         return ""
-    options = "".join(f'<option value="{k}">{k + 1}</option>' for k in range(count))
+    options = "".join(f'<option value="{k}">{k}</option>' for k in range(count))
     return f'<span><label for="layer">layer</label><select id="layer">{options}</select></span>'

@@ -72,7 +72,7 @@ def check(reading: Reading, spot: Spot) -> None:
     """Raise InspectError for a place outside of what was read."""
     if not 0 <= spot.layer < len(reading.layers):
         raise InspectError(
-            f"--layer: expected 1 to {len(reading.layers)}, got {spot.layer + 1}; the model has "
+            f"--layer: expected 0 to {len(reading.layers) - 1}, got {spot.layer}; the model has "
             "no such layer"
         )
     if not 0 <= spot.token < reading.steps:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SENTENCES = 1000  # half choose the units, half measure them
 LONGEST = 22  # words of the sentence on the page
 LEAST = 10  # words between the subject and its verb in it
-FORGET = 2  # the page's step that shows what stays in a unit
+UPDATE = 4  # the page's step that shows what a unit keeps and what is written to it
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def look_inside(where: Path, racer: Racer, beside: Racer, corpus: AgreementCorpu
     write_page(page, model, f"{before}\n{probe.text}", other)
     verb = next(t.position for t in probe.targets if t.kind == "number")
     token = len(before.split()) + verb  # the word before the verb; a line end stands between
-    return Inside(racer, report, why, page, f"t={token}&step={FORGET}&unit={_unit(report)}")
+    return Inside(racer, report, why, page, f"t={token}&step={UPDATE}&unit={_unit(report)}")
 
 
 def _example(corpus: AgreementCorpus) -> Probe:

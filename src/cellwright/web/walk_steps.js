@@ -66,7 +66,7 @@ function waterfall(page, working, update) {
       bars.flatMap(({ label, from, to, kept: stays }, k) => {
         const y = 34 * k, whole = k === 0 || k === bars.length - 1;
         const made = svg("rect", { x: Math.min(x(from), x(to)), y: y + 15, width: Math.max(1, Math.abs(x(to) - x(from))), height: 12, class: whole ? "whole" : stays ? "kept" : to < from ? "down" : "up" });
-        const name = svg("text", { x: 4, y: y + 11 }), amount = svg("text", { x: room - 4, y: y + 11, "text-anchor": "end" });
+        const name = svg("text", { x: 6, y: y + 11 }), amount = svg("text", { x: room - 4, y: y + 11, "text-anchor": "end" });
         name.textContent = label;
         amount.textContent = brief(to - from, 4);
         return [made, name, amount];

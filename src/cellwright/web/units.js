@@ -1,59 +1,14 @@
 // A text coloured by any unit, and a search for where else the units of a stretch are on.
 
-const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
-const DARK = matchMedia("(prefers-color-scheme: dark)");
-const LIGHTS = { none: [247, 247, 244], less: [33, 102, 172], more: [190, 84, 0] };
-const DARKS = { none: [38, 43, 46], less: [111, 177, 236], more: [242, 142, 60] };
 const AROUND = 24; // characters of context beside a match
 
 const place = (id) => document.getElementById(id);
 
-/** Make an element: attributes, `on...` listeners, children that are nodes, texts or null. */
-function h(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-/** Base 85, five signs for four bytes, the first byte the highest, as signed bytes. */
-function decodeBytes(text) {
-  const value = new Uint8Array(128);
-  for (let k = 0; k < DIGITS.length; k++) value[DIGITS.charCodeAt(k)] = k;
-  const words = Math.floor(text.length / 5), view = new DataView(new ArrayBuffer(4 * words));
-  for (let w = 0, at = 0; w < words; w++) {
-    let word = 0;
-    for (let k = 0; k < 5; k++) word = word * 85 + value[text.charCodeAt(at++)];
-    view.setUint32(4 * w, word);
-  }
-  return new Int8Array(view.buffer);
-}
-
-const number = (v, digits = 2) => v.toFixed(digits).replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
-const signed = (v) => (number(v).startsWith("−") ? number(v) : `+${number(v)}`);
+const signed = (v) => (brief(v).startsWith("−") ? brief(v) : `+${brief(v)}`);
 const minus = (text) => text.replace(/(^|\s)-(?=\d)/g, "$1−");
 const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
-/** A background between blue, nothing and orange, and whichever of black and white reads on it. */
-function painted(share) {
-  const hues = DARK.matches ? DARKS : LIGHTS, full = share < 0 ? hues.less : hues.more;
-  const depth = Math.min(1, Math.abs(share));
-  const rgb = hues.none.map((x, k) => Math.round(x + (full[k] - x) * depth));
-  const [r, g, b] = rgb.map((x) => ((x /= 255) <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
-  return `background:rgb(${rgb.join(" ")});color:${0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff"}`;
-}
-
-/** A token as it can be told from nothing: blanks have signs, a lone accent has a circle. */
-function shown(piece) {
-  const signs = { "\n": "⏎", " ": "␣", "\t": "⇥", "": "…" };
-  if (piece in signs) return signs[piece];
-  return /^\p{M}/u.test(piece) ? `◌${piece}` : piece;
-}
-
-/** Where the units that are on throughout tokens `first` to `end` are on elsewhere: units_pattern.search. */
+/** Where the units that are on throughout tokens `first` to `end` are on elsewhere: units/pattern.py. */
 function search(rows, first, end, { levels, enough, most }) {
   const size = rows[0].length, length = end - first, starts = size - length + 1;
   const stats = rows.map((row) => {
@@ -191,14 +146,14 @@ class Units {
     const { at } = this, scale = this.scale(), column = this.column;
     this.spans.forEach((span, t) => {
       const v = this.value(t, column);
-      span.style.cssText = painted(v / scale);
+      span.style.cssText = painted(signedHue(v / scale));
       span.title = `${t}: ${signed(v)}`;
       span.setAttribute("aria-label", `${t}, ${shown(this.facts.pieces[t])}: ${signed(v)}`);
     });
     place("block").value = at.block;
     place("unit").max = this.facts.blocks[at.block].units - 1;
     place("unit").value = at.unit;
-    place("legend").textContent = `Unit ${this.name()}: blue below zero, orange above it, full at ±${number(scale)}, the 99th percentile of its sizes in this text.`;
+    place("legend").textContent = `Unit ${this.name()}: blue below zero, orange above it, full at ±${brief(scale)}, the 99th percentile of its sizes in this text.`;
     for (const button of document.querySelectorAll("button.pick")) {
       button.setAttribute("aria-pressed", String(button.dataset.column === String(column)));
     }
@@ -265,7 +220,7 @@ class Units {
       const around = this.facts.exact ? AROUND : 5;
       return h("li", {},
         h("bdi", { class: "token" }, this.text(m.best - around, m.best), this.facts.exact ? "" : " ", h("b", {}, this.text(m.best, m.best + length)), this.facts.exact ? "" : " ", this.text(m.best + length, m.best + length + around)),
-        h("span", { class: "said" }, `${m.on} of ${total} on · Jaccard ${number(m.jaccard)} · so many on in ${found.found[m.on].toLocaleString("en")} of ${found.stretches.toLocaleString("en")} stretches, by luck in ${luck < 0.01 ? "fewer than 0.01" : number(luck)}`),
+        h("span", { class: "said" }, `${m.on} of ${total} on · Jaccard ${brief(m.jaccard)} · so many on in ${found.found[m.on].toLocaleString("en")} of ${found.stretches.toLocaleString("en")} stretches, by luck in ${luck < 0.01 ? "fewer than 0.01" : brief(luck)}`),
         h("button", { type: "button", onclick: () => { this.cursor(m.best); place("strip").focus(); } }, `token ${m.best}`));
     });
     into.replaceChildren(head,
@@ -371,7 +326,7 @@ class Units {
 }
 
 const facts = JSON.parse(place("facts").textContent);
-const units = new Units(facts, decodeBytes(place("values").textContent));
+const units = new Units(facts, new Int8Array(decodeWords(place("values").textContent).buffer));
 units.begin();
 globalThis.units = units; // for those who look on in the console
 document.documentElement.dataset.ready = "true";

@@ -1,20 +1,9 @@
 // The interpreter: a cell's graph as data, its weights, and one function for each operation.
 
-const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
-
-/** Base 85, five signs for four bytes, the first byte the highest, as float32 numbers. */
+/** Numbers in base 85 as float32. */
 function decodeFloats(text) {
-  const value = new Uint8Array(128);
-  for (let k = 0; k < DIGITS.length; k++) value[DIGITS.charCodeAt(k)] = k;
-  const words = Math.floor(text.length / 5);
-  const view = new DataView(new ArrayBuffer(4 * words));
-  for (let w = 0, at = 0; w < words; w++) {
-    let word = 0;
-    for (let k = 0; k < 5; k++) word = word * 85 + value[text.charCodeAt(at++)];
-    view.setUint32(4 * w, word);
-  }
-  const floats = new Float32Array(words);
-  for (let w = 0; w < words; w++) floats[w] = view.getFloat32(4 * w, true);
+  const view = decodeWords(text), floats = new Float32Array(view.byteLength / 4);
+  for (let w = 0; w < floats.length; w++) floats[w] = view.getFloat32(4 * w, true);
   return floats;
 }
 

@@ -1,16 +1,5 @@
 // Elements, numbers, and the lines that can be checked by hand.
 
-/** Make an element: attributes, `on...` listeners, children that are nodes, texts or null. */
-function h(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
 function svg(tag, attributes, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes || {})) made.setAttribute(name, value);
@@ -37,9 +26,6 @@ function num(v, factor = false) {
   const negative = factor && text.startsWith("−");
   return h("span", { class: "num" }, negative ? "(" : null, parts, negative ? ")" : null);
 }
-
-/** Few decimals, and never a minus before nothing. */
-const brief = (v, digits = 2) => v.toFixed(digits).replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
 
 /** What the working of one value needs to know of where it stands. */
 class Working {

@@ -1,29 +1,10 @@
 // What stands around the steps: where somebody looks, the text, the unit over time.
 
-const DARK = matchMedia("(prefers-color-scheme: dark)"), NARROW = matchMedia("(max-width: 40rem)");
-const LIGHTS = { none: [247, 247, 244], gate: [0, 105, 92], less: [33, 102, 172], more: [190, 84, 0], surprise: [214, 137, 0] };
-const DARKS = { none: [38, 43, 46], gate: [95, 201, 181], less: [111, 177, 236], more: [242, 142, 60], surprise: [240, 175, 50] };
-const hue = (name) => (DARK.matches ? DARKS : LIGHTS)[name];
-
-const mix = (a, b, share) => a.map((x, k) => Math.round(x + (b[k] - x) * Math.min(1, Math.max(0, share))));
-
-/** A background and whichever of black and white is easier to read on it. */
-function painted(rgb) {
-  const [r, g, b] = rgb.map((x) => ((x /= 255) <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
-  const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  return `background:rgb(${rgb.join(" ")});color:${light > 0.179 ? "#000" : "#fff"}`;
-}
+const NARROW = matchMedia("(max-width: 40rem)");
 
 const gate = (v) => mix(hue("none"), hue("gate"), v);
-const signed = (v, scale) => mix(hue("none"), hue(v < 0 ? "less" : "more"), Math.abs(v) / scale);
+const signed = (v, scale) => signedHue(v / scale);
 const surprise = (share) => mix(hue("none"), hue("surprise"), share);
-
-/** A token as it can be told from nothing: blanks have signs, a lone accent has a circle. */
-function shown(piece) {
-  const signs = { "\n": "⏎", " ": "␣", "\t": "⇥", "": "…" };
-  if (piece in signs) return signs[piece];
-  return /^\p{M}/u.test(piece) ? `◌${piece}` : piece;
-}
 
 const token = (piece) => h("bdi", { class: "token" }, shown(piece));
 

@@ -22,7 +22,7 @@ FEWEST: Final = 16  # tokens that a page is worth
 ROOM_FOR_REST: Final = 400_000  # bytes of a page that are not values
 STEPS: Final = 127  # of a value's size, on either side of zero
 STYLES: Final = ("page.css", "units.css")
-SCRIPTS: Final = ("units.js",)
+SCRIPTS: Final = ("page.js", "units.js")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ MOST_TOKENS: Final = 400  # of a text; walk_text.js has the same number
 AGREES: Final = 5e-4  # the largest difference of logits for which a page of rounded weights is live
 STYLES: Final = ("page.css", "walk.css")
 SCRIPTS: Final = (
+    "page.js",
     "walk_engine.js",
     "walk_pack.js",
     "walk_text.js",

@@ -287,6 +287,25 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
+def test_links_and_permissions_stay_and_devices_are_left_alone(tmp_path):
+    path, link, loose = write(tmp_path, "old"), tmp_path / "link", tmp_path / "loose"
+    path.chmod(0o640)
+    link.symlink_to(path)
+    loose.symlink_to(tmp_path / "made")
+    for place in (link, loose):
+        with replacing(place) as file:
+            file.write(b"new")
+        assert place.is_symlink() and place.read_text() == "new"
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o640
+    os.mkfifo(tmp_path / "pipe")
+    says = pytest.raises(RunError, match="pipe: could not be written .it is no regular file")
+    with says, replacing(tmp_path / "pipe") as file:
+        file.write(b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    with replacing(tmp_path / ("名" * 78 + ".html")) as file:  # 239 bytes
+        file.write(b"new")
+
+
 def test_a_full_disk_is_an_error_for_people(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")

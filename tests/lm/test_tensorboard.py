@@ -80,6 +80,28 @@ def test_warnings_are_text(config, tmp_path):
     assert "training watch/text_summary" in shown(run)[1]
 
 
+def test_only_what_training_wrote_is_removed(config, tmp_path):
+    run = tmp_path / "run"
+    train(config, run, on_event=TensorBoard())
+    (run / "tensorboard/events.out.tfevents.1.host").write_bytes(b"somebody's own")
+    train(config, run, on_event=TensorBoard(), overwrite=True)
+    train(config, run, overwrite=True)
+    left = [path.name for path in (run / "tensorboard").iterdir()]
+    assert left == ["events.out.tfevents.1.host"]
+
+
+def test_a_folder_that_others_share_is_refused(config, tmp_path):
+    run, shared = tmp_path / "run", tmp_path / "shared"
+    shared.mkdir()
+    (shared / "events.out.tfevents.1.host.cellwright").write_bytes(b"another run's")
+    train(config, run)
+    (run / "tensorboard").symlink_to(shared)
+    with pytest.raises(TrainingError, match="is a link"):
+        resume(run, changes={"epochs": 3}, on_event=TensorBoard())
+    train(config, run, overwrite=True)
+    assert [path.name for path in shared.iterdir()] == ["events.out.tfevents.1.host.cellwright"]
+
+
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match=r"cellwright\[tensorboard\]"):

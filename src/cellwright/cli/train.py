@@ -172,9 +172,9 @@ def _begin(
 
 def _go_on(run: Path, given: dict[str, Any], as_json: bool, board: bool) -> int:
     from cellwright.lm import resume
-    from cellwright.lm.run import FOLDER
+    from cellwright.lm.storage import CURVES
 
-    board = board or (run / FOLDER).is_dir()  # what shows a run is to show all of it
+    board = board or (run / CURVES).is_dir()  # what shows a run is to show all of it
     return _run(
         lambda show, stop: resume(run, changes=given, on_event=show, stop=stop), as_json, board
     )

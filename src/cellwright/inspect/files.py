@@ -18,7 +18,11 @@ def check_replaceable(out: Path) -> None:
         raise InspectError(
             f"{out}: could not be written: there is no directory {out.parent}; make it first"
         )
-    if not out.is_file() or not out.stat().st_size:
+    if not out.exists():
+        return
+    if not out.is_file():
+        raise InspectError(f"{out}: is no regular file; name one that a page may be written to")
+    if not out.stat().st_size:
         return
     with out.open("rb") as file:
         if not is_page(file.read(1024)):

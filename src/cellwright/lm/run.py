@@ -37,6 +37,7 @@ from cellwright.lm.records import (
     read_metric,
 )
 from cellwright.lm.storage import (
+    clear_curves,
     clear_temporaries,
     file_digest,
     read_json,
@@ -54,8 +55,7 @@ FORMAT = "cellwright language model"
 # What a run writes, and so all that replacing a run removes; the configuration goes first,
 # because it is what makes the directory a run.
 _OURS = ("config.json", "last", "model.safetensors", "metrics.jsonl", "cell.json")
-FOLDER = "tensorboard"
-_OURS += ("tokenizer.json", "tokens", FOLDER)
+_OURS += ("tokenizer.json", "tokens")
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,9 @@ class RunDirectory:
         """Write config.json: from now on the directory holds this run and no other."""
         values = {"format": FORMAT, "version": VERSION, "model": dict(model)}
         write_json(self.path / "config.json", values | {"training": config.to_dict()})
-        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+        if (self.path / REPLACED).exists():
+            clear_curves(self.path)  # they show the run that is gone
+            shutil.rmtree(self.path / REPLACED, ignore_errors=True)
 
     def abandon(self) -> None:
         """Undo a start that came to nothing: remove its files, bring back the run set aside."""

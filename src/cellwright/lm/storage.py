@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from cellwright.lm.errors import RunError
 from cellwright.lm.fields import FROM_A_COPY
 
 CHECKSUM: Final = "cellwright.sha256"  # names the checksum within a file of tensors
+CURVES: Final = "tensorboard"  # the folder of a run for TensorBoard's event files
+CURVES_END: Final = ".cellwright"  # of the names of those that training wrote
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -154,6 +157,20 @@ def clear_temporaries(directory: Path) -> None:
     """Remove the temporary files that a killed process left in `directory`."""
     for leftover in directory.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def clear_curves(run: Path) -> None:
+    """Remove the event files that a run's training wrote for TensorBoard, and no others.
+
+    A link is not followed: what it leads to belongs to more than this run.
+    """
+    folder = run / CURVES
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for old in folder.glob(f"events.out.tfevents.*{CURVES_END}"):
+        old.unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it
+        folder.rmdir()
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -8,10 +8,8 @@ from typing import Any, Final, final
 
 from cellwright.lm.errors import TrainingError
 from cellwright.lm.events import Event, Finished, Saved, Started, Step, Validated
-from cellwright.lm.run import FOLDER
-from cellwright.lm.storage import reason
+from cellwright.lm.storage import CURVES, CURVES_END, clear_curves, reason
 
-EVENTS: Final = "events.out.tfevents.*"
 SCALARS: Final[Mapping[str, Mapping[str, str]]] = {
     "train": {
         "nats": "loss/training, nats a token",
@@ -76,11 +74,15 @@ class TensorBoard:
 
     def _begin(self, run: Path) -> None:
         self.close()
-        folder = run / FOLDER
+        folder = run / CURVES
+        if folder.is_symlink():
+            raise TrainingError(
+                f"{folder}: is a link, and others may write where it leads; move it away, and give "
+                "TensorBoard the folder of the runs as its --logdir"
+            )
         try:
-            for old in folder.glob(EVENTS):
-                old.unlink()
-            self._writer = self._writer_of(folder)
+            clear_curves(run)
+            self._writer = self._writer_of(folder, filename_suffix=CURVES_END)
         except OSError as error:
             raise TrainingError(f"{folder}: cannot be written: {reason(error)}") from error
         self._run, self._read = run, 0

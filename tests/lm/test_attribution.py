@@ -9,7 +9,7 @@ import torch
 from cellwright.language import Cell, Input, State, affine
 from cellwright.language.errors import CellwrightError
 from cellwright.language.ops import Op
-from cellwright.lm import LanguageModel
+from cellwright.lm import AttributionError, LanguageModel
 from cellwright.lm.attribution import METHODS
 from cellwright.lm.attribution.ask import FURTHEST
 from cellwright.lm.attribution.run import rows_of
@@ -320,3 +320,21 @@ def test_every_tokenizer(tmp_path, level):
     elif level == "word":
         assert words.scores == found.scores
         assert model.attribute(text, "\n").target == "<eos>"
+
+
+def test_a_state_of_inference_mode_serves_and_a_model_of_it_is_refused():
+    model = reader("lstm")
+    with torch.inference_mode():
+        state = model.trace("the bed").state
+        made = LanguageModel(model.shape, "lstm", model.tokenizer)
+    for method in METHODS:
+        found = model.attribute("is not", method=method, state=state)
+        again = model.attribute("is not", method=method, state=model.trace("the bed").state)
+        assert found.scores == again.scores
+    with pytest.raises(AttributionError, match="inference_mode"):
+        made.attribute("the bed")
+
+
+def test_replacements_that_replace_nothing_are_refused():
+    with pytest.raises(AttributionError, match="replacements: none differs"):
+        reader("lstm").attribute("ttt", replacements="t")

@@ -64,6 +64,11 @@ def attribute(
     state: "States | None" = None,
 ) -> Attribution:
     """`LanguageModel.attribute` for token ids; `named` shows a token."""
+    if any(p.is_inference() for p in model.parameters()):
+        raise AttributionError(
+            "attribute: the model was made under torch.inference_mode(), where no gradient can be "
+            "taken of it; make it outside"
+        )
     end = _place(asked.at, len(ids))
     read = tuple(ids[: end + 1])
     logits = run.last_logits(model, read, state)
@@ -75,6 +80,11 @@ def attribute(
     wanted = _target(model, ids, asked, int(logits.argmax()))
     contrast = _contrast(model, asked.against, wanted, named)
     spans = _window(_spans(model, ids, named, asked), read, asked.furthest)
+    if not any(span.others for span in spans):
+        raise AttributionError(
+            "replacements: none differs from what it would replace, so there is nothing to ask; "
+            "name others"
+        )
     question = Question(read, wanted, contrast, spans, state)
     steps = asked.steps or STEPS
     shares = {name: _ask(model, question, name, steps) for name in _needed(asked.method)}

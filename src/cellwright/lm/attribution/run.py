@@ -151,8 +151,13 @@ def integrated_gradients(model: "LanguageModel", asked: Question, steps: int) ->
 
 
 def one_row(state: "States | None") -> "States | None":
-    """A state without a batch; one of a batch of a single row is taken for it."""
-    return _mapped(state, lambda s: s[:, 0] if s.dim() == 3 and s.shape[1] == 1 else s)
+    """A state without a batch; one of a batch of a single row is taken for it.
+
+    It is a copy: one that was made under torch.inference_mode() takes part in no gradient.
+    """
+    return _mapped(
+        state, lambda s: s[:, 0].clone() if s.dim() == 3 and s.shape[1] == 1 else s.clone()
+    )
 
 
 def rows_of(state: "States | None", rows: int) -> "States | None":

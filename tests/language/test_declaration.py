@@ -377,3 +377,18 @@ def test_a_function_may_help_to_write_the_equations():
         h.next = z * h + (1 - z) * tanh(affine(x))
 
     assert [name for name, _ in Helped.graph.equations] == ["z", "h.next"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("h.nxt = tanh(affine(x, h))", r"h\.nxt: there is nothing of that name; write h\.next = "),
+        (
+            "x.next = tanh(affine(x, h))",
+            r"x\.next: there is nothing of that name; only a State",
+        ),
+    ],
+)
+def test_a_misspelt_next_is_told_with_its_line(line, said):
+    with pytest.raises(CellError, match=rf"mine\.py:3.*{said}"):
+        declare(f"x, h = Input(), State()\n{line}")

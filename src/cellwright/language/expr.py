@@ -90,6 +90,14 @@ class Expr:
         self.width = width
         self.attrs = tuple(sorted(attrs.items()))
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not hasattr(type(self), name):
+            body, _ = _body()
+            own = body.names.get(id(self), "") if body else ""
+            what = "write {}.next = ..." if isinstance(self, State) else "only a State has a .next"
+            fail(f"{own or 'a value'}.{name}: there is nothing of that name; {what.format(own)}")
+        super().__setattr__(name, value)
+
     def __add__(self, other: object) -> "Expr":
         return Expr(Op.ADD, (self, as_expr(other)))
 

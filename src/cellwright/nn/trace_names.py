@@ -111,6 +111,9 @@ def nearest(pattern: str, names: Iterable[str]) -> str:
     if pattern.startswith("layers."):  # in that layer if there is one, else in the nearest
         held = [[n for n, short in zip(names, own, strict=True) if short == c] for c in close]
         close = [difflib.get_close_matches(pattern, full, n=1, cutoff=0.0)[0] for full in held]
+    if pattern.startswith("layers."):  # those of its layer, or, if there is none, of all
+        layer = ".".join(pattern.split(".", 2)[:2]) + "."
+        own = [name for name in names if name.startswith(layer)] or names
     known = ", ".join(dict.fromkeys(own))
     return f"did you mean {' or '.join(close)}?" if close else f"known: {known}"
 

@@ -188,7 +188,7 @@ def test_show_as_json_is_the_cell(run):
     ("words", "said"),
     [
         (["lstmm"], "lstm"),
-        (["lstm", "--as", "latin"], "equations, latex, mathml, svg, png, torch, json"),
+        (["lstm", "--as", "latin"], "equations, latex, mathml, svg, png, html, torch, json"),
         (["no.py:Cell"], "no.py"),
         ([], "CELL"),
     ],

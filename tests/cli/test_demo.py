@@ -162,6 +162,14 @@ def test_the_page_opens_where_a_verb_must_remember_its_subject():
     assert verb.distance >= LEAST and len(probe.words) <= LONGEST
 
 
+def test_a_page_is_made_where_no_sentence_is_long_enough(monkeypatch):
+    from cellwright.cli import demo_inside
+
+    monkeypatch.setattr(demo_inside, "LONGEST", 0)
+    corpus = generate(AgreementConfig(sentences=10, valid=10, test=20))
+    assert demo_inside._example(corpus) == corpus.test[0]
+
+
 def test_a_training_that_fails_ends_the_demo_in_one_line(run, tmp_path, monkeypatch):
     from tests.cli.test_train import one_line
 

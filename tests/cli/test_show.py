@@ -147,7 +147,7 @@ def test_a_picture_is_printed_or_written(run, tmp_path):
     shown = text_of("svg", run, "gru", "--unrolled", "--theme", "dark")
     assert shown == svg(unrolled(CATALOGUE["gru"].graph), "dark")
     file = tmp_path / "gru.svg"
-    file.write_text("an older picture")
+    file.write_text(text_of("svg", run, "lstm"))
     for words, picture in (
         (("--focus", "z", "--focus", "r"), focused(CATALOGUE["gru"].graph, ["z", "r"])),
         (("--versus", "mgu"), versus(CATALOGUE["gru"].graph, CATALOGUE["mgu"].graph)),
@@ -187,6 +187,38 @@ def test_any_form_can_be_written(run, tmp_path):
     assert file.read_text(encoding="utf-8") == text_of("latex", run, "lstm")
 
 
+def test_a_state_is_found_as_its_class_writes_it(run):
+    shown = text_of("svg", run, "gru", "--focus", "h.next", "--focus", "z")
+    assert shown == svg(focused(CATALOGUE["gru"].graph, ["h", "z"]))
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "kind"),
+    [
+        ("svg", "keep", "a diagram of ours"),
+        ("svg", "keep.svg", "a diagram of ours"),
+        ("png", "keep.png", "a picture of ours"),
+        ("html", "keep.html", "a page of ours"),
+        ("latex", "n3.txt", "this very text"),
+        ("json", "keep.json", "this very text"),
+    ],
+)
+def test_only_what_is_ours_is_replaced(run, tmp_path, form, name, kind):
+    file = tmp_path / name
+    words = ("show", "coupled", "--as", form, "-o", str(file))
+    for mine in (b"my notes\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n\x1a\n"):
+        file.write_bytes(mine)
+        said = one_line(run(*words), "show")
+        assert f"holds something that is not {kind}" in said and "--overwrite" in said
+        assert file.read_bytes() == mine
+    assert run(*words, "--overwrite").code == 0
+    made = file.read_bytes()
+    assert made != mine
+    assert run(*words).code == 0 and file.read_bytes() == made
+    file.write_bytes(b"")
+    assert run(*words).code == 0 and file.read_bytes() == made
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -212,6 +244,14 @@ def test_any_form_can_be_written(run, tmp_path):
         (["--as", "svg", "--unrolled", "--focus", "f"], "give one"),
         (["--as", "svg", "--focus", "forget"], "it has"),
         (["--as", "svg", "--versus", "grv"], "did you mean gru"),
+        (["--as", "svg", "--versus", "zz"], "`cellwright cells` lists them all"),
+        (["--as", "svg", "--focus", "f.next"], "has no equation 'f.next'"),
+        (["--as", "svg", "-o", "lstm.png"], "ends in .svg for --as svg, got '.png'"),
+        (["--as", "png", "-o", "notes.txt"], "ends in .png for --as png, got '.txt'"),
+        (["--as", "plan", "-o", "plan.svg"], "ends in .txt for --as plan, got '.svg'"),
+        (["--as", "svg", "-o", "."], "is a directory; name a file in it, such as cell.svg"),
+        (["--as", "svg", "-o", "no/lstm.svg"], "there is no directory no; make it first"),
+        (["--overwrite"], "--overwrite: replaces the file that -o names; give both"),
         (["--as", "svg", "--hidden", "8"], "--hidden: only with"),
         (["--as", "svg", "-o", "no/such/folder/lstm.svg"], "no/such/folder/lstm.svg"),
     ],

@@ -98,8 +98,9 @@ def _context() -> Context:
         shuffled=losses(lambda k: 1.622 + 1.6 * math.exp(-math.log(1 + k)), 1.62),
         untrained=losses(lambda k: 4.17 + 0.003 / k, 4.17),
         guessing=3.31,
-        used=64,
-        used_at_least=False,
+        guessing_error=0.031,
+        lacking=32,
+        enough=64,
     )
 
 

@@ -1,5 +1,7 @@
 """`cellwright inspect attribute`, as somebody types it."""
 
+import dataclasses
+import html
 import json
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def test_it_fits_its_window(call, columns):
     found = reader("lstm").attribute(TEXT, "e", METHODS[-1])
     assert out.startswith(f"log p('e') = {signed(found.score)} nats after token 19\n")
     said = " ".join(out.split())
-    assert (found.warning or "agree on what matters most.") in said
+    assert (found.warning or "agree") in said
     for method in METHODS:
         assert f"{method}; the largest is {max(map(abs, found.by_method[method])):.2f}" in out
         assert " ".join(found.how(method).split()[:9]) in said
@@ -77,14 +79,30 @@ def test_letters_stand_between_what_speaks_for_and_against(call):
 def test_words_have_their_numbers_below(call):
     _, out, _ = call("--text", "the bed is\nnot", "--target", "e", "--spans", "word")
     found = reader("lstm").attribute("the bed is\nnot", "e", spans="word")
-    largest = max(map(abs, found.scores))
-    shown = [p for p in found.parts if p.text.strip() or abs(p.score) >= 0.05 * largest]
     lines = out.splitlines()
     first = next(k for k, line in enumerate(lines) if line.startswith("ablation;")) + 1
     signs = {" ": "␣", "\n": "⏎"}
-    assert lines[first].split() == [signs.get(part.text, part.text) for part in shown]
-    assert lines[first + 1].split() == [signed(part.score) for part in shown]
-    assert {"the", "bed", "is", "not"} <= {part.text for part in shown}
+    assert lines[first].split() == [signs.get(part.text, part.text) for part in found.parts]
+    assert lines[first + 1].split() == [signed(part.score) for part in found.parts]
+    assert found.tokens == ("the", " ", "bed", " ", "is", "\n", "not")
+
+
+def test_a_faint_space_is_shown_as_well(call, monkeypatch):
+    """What the table tells of it stands in every strip."""
+    scores = (1.0, 0.01, 0.4, 0.002, -0.3)
+    base = reader("lstm").attribute("the bed is", "e", METHODS[-1], spans="word")
+    parts = tuple(
+        dataclasses.replace(part, score=v) for part, v in zip(base.parts, scores, strict=True)
+    )
+    others = tuple(dataclasses.replace(c, scores=scores) for c in base.companions)
+    made = dataclasses.replace(base, parts=parts, companions=others)
+    monkeypatch.setattr("cellwright.lm.LanguageModel.attribute", lambda *_, **__: made)
+    _, out, _ = call("--text", "the bed is", "--spans", "word", "--method", "all")
+    lines = out.splitlines()
+    for method in METHODS:
+        first = next(k for k, line in enumerate(lines) if line.startswith(f"{method};")) + 1
+        assert lines[first].split() == ["the", "␣", "bed", "␣", "is"]
+        assert lines[first + 1].split() == ["+1.00", "+0.01", "+0.40", "0.00", "−0.30"]
 
 
 def test_json_is_all_of_it(call):
@@ -127,6 +145,10 @@ def test_a_page_is_written_whole(call, tmp_path):
         (("--method", "saliency"), "--method: expected ablation, gradient, integrated-gradients"),
         (("--spans", "line"), "--spans: expected one of token, word"),
         (("--replace", "a,QQ"), "--replace: expected one character"),
+        (("--replace", ""), "--replace: expected tokens with commas between them, got ''"),
+        (("--replace", "a,,b"), "--replace: expected tokens with commas between them, got 'a,,b'"),
+        (("--replace", "a,"), "an empty one; for a comma give --replace , by itself"),
+        (("--before", ""), "--before: expected one token at least, got none; leave it out"),
         (("--at", "20"), "--at: expected 0 to 19"),
         (("--steps", "5"), "--steps: are of integrated-gradients"),
         (("--steps", "0", "--method", "all"), "--steps: expected 1 to 1000"),
@@ -152,6 +174,80 @@ def test_a_comma_can_take_a_place(tmp_path, capsys):
     for given, found in ((",", [","]), ("b,c", ["b", "c"]), ("c", ["c"])):
         assert main([*words, "--replace", given]) == 0
         assert json.loads(capsys.readouterr().out)["parts"][0]["replacements"] == found
+
+
+def test_it_begins_after_what_was_read_before(call, tmp_path):
+    """The state after it is where the text begins; --at counts in the text."""
+    words = ("--text", "is not", "--target", "e", "--at", 3)
+    _, cold, _ = call(*words, "--json")
+    code, out, _ = call(*words, "--before", "the\nZed ", "--json")
+    facts = json.loads(out)
+    model = reader("lstm")
+    state = model.trace("the\nZed ", names="h").state
+    found = model.attribute("is not", "e", at=3, state=state)
+    assert code == 0
+    assert [part["score"] for part in facts["parts"]] == pytest.approx(found.scores, abs=1e-5)
+    assert (facts["before"], facts["unseen"], facts["text"]) == ("the\nZed ", ["Z"], "is not")
+    assert json.loads(cold)["before"] is None
+    assert facts["score"] != pytest.approx(json.loads(cold)["score"], abs=1e-3)
+    page = tmp_path / "page.html"
+    _, out, _ = call(*words, "--before", "the\nZed ", "-o", page)
+    said = "Read before it, and not looked at: 'the\\nZed '."
+    assert out.splitlines()[1] == said
+    assert html.escape(said) in page.read_text(encoding="utf-8")
+    assert "never seen 'Z'" in out
+
+
+def test_what_was_read_before_a_long_text_is_told_by_its_end(call):
+    _, out, _ = call("--text", "is", "--target", "e", "--before", "a" * 300 + " bed ")
+    said = " ".join(out.split())
+    assert "not looked at: '…aaa" in said and "aaa bed '." in said
+    assert "a" * 100 not in said
+
+
+def test_the_first_line_says_what_is_explained(call):
+    _, out, _ = call("--text", "the bed", "--at", 4)
+    assert out.splitlines()[0].endswith("nats after token 4 ('e' is the text's next token)")
+    _, out, _ = call("--text", "the bed")
+    likeliest = reader("lstm").attribute("the bed").target
+    assert f"after token 6 ({likeliest!r} is the likeliest next token)" in " ".join(out.split())
+    _, out, _ = call("--text", "the bed", "--target", likeliest)
+    assert out.splitlines()[0].endswith("nats after token 6")
+
+
+def test_what_agrees_is_named(call, monkeypatch):
+    base = reader("lstm").attribute("the bed", "e")
+
+    def told(ours, theirs):
+        parts = [dataclasses.replace(p, score=v) for p, v in zip(base.parts, ours, strict=True)]
+        other = dataclasses.replace(base.companions[0], scores=tuple(theirs))
+        made = dataclasses.replace(base, parts=tuple(parts), companions=(other,), warning="")
+        monkeypatch.setattr("cellwright.lm.LanguageModel.attribute", lambda *_, **__: made)
+        return " ".join(call("--text", "the bed")[1].split())
+
+    rest = (0.1,) * 5
+    assert "ablation and gradient agree: 'h' at 1 matters most." in told(
+        (0.2, 1, *rest), (0.3, 0.5, *rest)
+    )
+    assert "ablation and gradient agree nearly: what is strongest by one is" in told(
+        (0.9, 1, *rest), (0.6, 0.5, *rest)
+    )
+    assert "ablation and gradient agree: nothing matters." in told((0.0,) * 7, (0.0,) * 7)
+
+
+def test_a_narrow_window_says_what_is_not_shown(call):
+    words = ("--text", TEXT, "--target", "e")
+    said = "Not shown in this narrow window: replaced by, spread."
+    for columns, line in ((100, None), (55, said.replace(", spread", "")), (40, said)):
+        _, out, _ = call(*words, columns=columns)
+        told = " ".join(out.split())
+        assert ("Not shown" in told) == (line is not None)
+        assert line is None or line in told
+        assert max(map(len, out.splitlines())) <= columns
+    _, out, _ = call(*words, "--method", "all", columns=50)
+    assert "gradients  ablation  gradient" in out and "…" not in out
+    _, out, _ = call(*words, "--method", "all", columns=30)
+    assert "replaced by, spread, gradient, ablation." in " ".join(out.split()) and "…" not in out
 
 
 def test_how_far_it_looks_is_said(call):

@@ -1,5 +1,6 @@
 """Features of any text, and probes for them: where they hold, and how luck is told from skill."""
 
+import math
 import random
 
 import numpy as np
@@ -11,6 +12,7 @@ from cellwright.inspect.units.features import (
     FEWEST,
     STRETCHES,
     _aucs_of,
+    _errors,
     _shifted,
     centred_ranks,
     probe,
@@ -227,3 +229,30 @@ def test_a_text_without_tokens_is_refused():
         probe_text(reader("rnn"), "")
     with pytest.raises(InspectError, match="no tokenizer"):
         probe_text(LanguageModel(reader("rnn").shape, "rnn"), [1, 2, 3])
+
+
+def test_errors_of_leads_are_those_of_repeated_texts():
+    """The spread of the lead over many texts, against the error that each of them tells."""
+    generator = torch.Generator().manual_seed(4)
+    leads, errors = [], []
+    for _ in range(150):
+        truth = torch.rand(600, generator=generator) < 0.3
+        noise = torch.randn(3, 600, generator=generator)
+        scores = noise + torch.tensor([[1.0], [0.5], [0.0]]) * truth
+        aucs = [_auc_of(score, truth) for score in scores]
+        leads.append([aucs[0] - aucs[1], aucs[0] - aucs[2]])
+        errors.append(_errors(scores, truth))
+    wanted = torch.tensor(leads).std(0)
+    torch.testing.assert_close(torch.tensor(errors).mean(0), wanted, rtol=0.15, atol=0)
+
+
+def test_what_is_in_few_blocks_has_no_error():
+    truth = torch.zeros(1000, dtype=torch.bool)
+    truth[[50, 150, 250, 350]] = True
+    assert _errors(torch.randn(3, 1000), truth) == (math.inf, math.inf)
+    truth[450] = True
+    assert max(_errors(torch.randn(3, 1000), truth)) < 1
+
+
+def _auc_of(score: torch.Tensor, truth: torch.Tensor) -> float:
+    return float(auc(ranks(score[:, None]), truth)[0])

@@ -172,13 +172,30 @@ def test_the_verb(tmp_path, capsys):
     assert "exact Jacobian" in said["caption"]
 
 
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_only_what_is_ours_is_replaced(tmp_path, capsys, kind):
+    flags = ["--hidden", "4", "--lags", "4", "--samples", "1", "--cells", "rnn"]
+    picture = tmp_path / f"n4.{kind}"
+    words = ["inspect", "gradients", *flags, "-o", str(picture)]
+    picture.write_text("my notes")
+    assert main(words) == 2
+    assert "holds something that is not a picture of ours" in capsys.readouterr().err
+    assert picture.read_text() == "my notes"
+    assert main([*words, "--overwrite"]) == 0
+    assert picture.read_bytes() != b"my notes"
+    assert main(words) == (2 if kind == "pdf" else 0)  # nothing in a PDF says whose it is
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["-o", "."], "is a directory; name a file in it, such as flow.svg"),
+        (["--overwrite"], "--overwrite: replaces the file that -o names"),
         (["-o", "flow.txt"], "ends in .svg, .png, .pdf"),
         (["-o", "nowhere/flow.svg"], "there is no directory nowhere"),
         (["--forget-bias", "0,x"], "--forget-bias: expected numbers"),
         (["--forget-bias", "nan"], "--forget-bias: expected numbers"),
+        (["--cells", "rnn,gru", "--forget-bias", "2"], "--forget-bias: none of the cells"),
         (["--text", "x.txt"], "--text: is read by runs"),
         (["no-run"], "no-run: no such directory"),
         (["--cells", "lstn"], "lstn"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,14 +11,19 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from cellwright.inspect.errors import InspectError
 from cellwright.inspect.memory import context as memory_context
+from cellwright.inspect.memory import measuring
 from cellwright.inspect.memory.context import guesses, measure, places, spread
 from cellwright.inspect.memory.gradients import Windows, norms
 from cellwright.inspect.memory.measuring import Asked, Subject, report
+from cellwright.inspect.memory.page import notebook, write_report
 from cellwright.inspect.memory.text import Source, read
-from cellwright.lm import LanguageModel
+from cellwright.language import Cell, Input, State, linear, tanh
+from cellwright.lm import LanguageModel, ModelShape
 from cellwright.runtime import use_backend
 from tests.inspect.memory_models import TOKENS, double, line, repeating, text
 from tests.inspect.readers import READERS, reader
+
+FEW = Asked(places=20, lags=5)
 
 # -- reading ------------------------------------------------------------------------------
 
@@ -167,7 +173,8 @@ def context_of(model: LanguageModel, ids: torch.Tensor, contexts=None) -> memory
 def test_a_delay_line_uses_exactly_its_delay(delay):
     model, ids = line(delay), repeating(delay)
     found = context_of(model, ids, tuple(range(1, 9)))
-    assert (found.used, found.used_at_least) == (delay, False)
+    assert found.used == found.enough == delay
+    assert found.lacking == (delay - 1 or None)
     for k in range(8):  # not before, nothing beyond
         gain = found.reset.loss[k] - found.reset.full
         assert gain == pytest.approx(0, abs=1e-6) if k + 1 >= delay else gain > 0.3
@@ -179,9 +186,53 @@ def test_a_delay_line_uses_exactly_its_delay(delay):
     assert reached.tolist() == [lag == delay - 1 for lag in range(8)]
 
 
-def test_a_line_longer_than_the_contexts_uses_at_least_them():
+def test_a_line_longer_than_the_contexts_uses_more_than_them():
     found = context_of(line(6), repeating(6), (1, 2, 4))
-    assert (found.used, found.used_at_least) == (4, True)
+    assert (found.lacking, found.enough, found.used) == (4, None, None)
+
+
+def rare(model: LanguageModel, ids: torch.Tensor, count: int) -> memory_context.Context:
+    chosen = places(len(ids), count, (1, 2, 4, 8, 16))
+    known = read(model, ids, [*chosen.starts])
+    return measure(known, known, chosen, 0, lambda _: None)
+
+
+def test_more_text_makes_the_bracket_narrower_and_moves_no_end_past_the_truth():
+    """Little text shows little: never that a context is enough which more text shows to lack."""
+    model, ids = line(5), repeating(5, 12_000)
+    with torch.no_grad():
+        model.decoder.weight.mul_(0.03)  # what is 5 back helps, but not much
+    found = [rare(model, ids[:tokens], tokens) for tokens in (250, 1000, 12_000)]
+    assert found[-1].used == 8
+    for one in found:
+        assert (one.lacking or 0) <= 4 and (one.enough or 8) >= 8
+
+
+def test_the_standard_error_of_guessing():
+    model, ids = double(), text(double())
+    chosen = places(TOKENS, 40, (1, 3))
+    known = read(model, ids, [*chosen.starts])
+    found = measure(known, known, chosen, 0, lambda _: None)
+    gain = guesses(ids, chosen.targets, model.shape.vocab) - known.losses[chosen.targets].double()
+    assert found.guessing - found.reset.full == pytest.approx(float(gain.mean()), rel=1e-5)
+    assert found.guessing_error == pytest.approx(float(gain.std()) / math.sqrt(40), rel=1e-5)
+
+
+def test_logits_are_made_in_parts_however_many_rows_a_batch_has(monkeypatch):
+    """A context of one token and a large vocabulary: 32,768 rows of logits are gigabytes."""
+    model = double()
+    chosen = places(TOKENS, 30, (1, 4))
+    known = read(model, text(model), [*chosen.starts])
+    rows, found = [], []
+    model.decoder.register_forward_hook(lambda _, given, made: rows.append(made.numel()))
+    for numbers in (16_000_000, 5 * model.shape.vocab):
+        rows.clear()
+        monkeypatch.setattr(memory_context, "CALL_NUMBERS", numbers)
+        found.append(measure(known, known, chosen, 5, lambda _: None))
+        assert max(rows) <= numbers
+    for kind in ("reset", "stranger", "shuffled", "untrained"):
+        one, other = (getattr(made, kind).loss for made in found)
+        assert one == pytest.approx(other, rel=1e-6)
 
 
 def test_order_that_does_not_matter_costs_nothing():
@@ -197,7 +248,26 @@ def test_a_model_that_reads_nothing_uses_no_context():
     with torch.no_grad():
         model.decoder.weight.zero_()
     found = context_of(model, repeating(2))
-    assert (found.used, found.used_at_least) == (None, False)
+    assert (found.lacking, found.enough, found.used) == (None, 1, 1)
+    assert abs(found.guessing - found.reset.full) < 3 * found.guessing_error + 0.005
+
+
+def test_a_model_worse_than_frequencies_may_use_context_all_the_same():
+    """It has learnt an order that is there, and frequencies that are not."""
+    model, ids = line(2), repeating(2)
+    with torch.no_grad():
+        model.decoder.weight.mul_(0.1)
+        model.decoder.bias.copy_(torch.tensor([12.0, 0, 0, 0, 0]))
+    found = context_of(model, ids)
+    assert found.reset.full > found.guessing + 1
+    assert found.used == 2
+
+
+def test_context_that_misleads_is_no_context_used():
+    model, ids = line(2), torch.randint(5, (3000,))
+    found = context_of(model, ids)
+    assert found.reset.loss[0] < found.reset.full - 0.8
+    assert (found.lacking, found.enough) == (None, 1)
 
 
 # -- whole reports ------------------------------------------------------------------------
@@ -224,7 +294,7 @@ def made(cell: str, **asked) -> tuple[dict, tuple]:
 @pytest.mark.parametrize("cell", READERS)
 def test_every_cell_has_a_report(cell):
     found, verdict = made(cell)
-    assert 4 <= len(verdict) <= 8
+    assert 4 <= len(verdict) <= 9
     assert {s.screen for s in verdict} <= {"context", "gradients", "half-lives", "gates", "units"}
     kinds = {gradient["of"] for gradient in found["gradients"]}
     states = {f"layers.{k}.{s}" for k in (0, 1) for s in reader(cell).recurrent.state_names}
@@ -259,6 +329,89 @@ def test_the_same_seed_gives_the_same_report():
     assert first == again
     assert first[0]["context"]["shuffled"] != other[0]["context"]["shuffled"]
     assert first[0]["context"]["reset"] == other[0]["context"]["reset"]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_an_untrained_model_without_numbers_is_left_out(cell, tmp_path):
+    model, fresh = reader(cell, hidden=6), reader(cell, hidden=6)
+    with torch.no_grad():
+        fresh.decoder.bias[0] = torch.nan
+    subject = Subject("a run", model, fresh, 20, False)
+    found = report(subject, Source("a text", words(), True, 0), FEW, lambda _: None)
+    assert all(math.isfinite(n) for n in flat(found.to_dict()))
+    assert found.context.untrained is None
+    assert all(made.untrained is None for made in (*found.gradients, *found.half_lives))
+    for screen in ("context", "gradients", "units"):
+        why = "the untrained model, whose predictions are not numbers"
+        assert found.left_out[screen].startswith(why)
+    assert not any("nan" in sentence.text for sentence in found.verdict)
+    write_report(tmp_path / "report.html", found)
+    made = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"\bnan\b", made, re.IGNORECASE)
+    assert len(notebook(found)) > 1000
+
+
+def test_a_gradient_too_large_in_the_untrained_model_alone():
+    """The trained model's gradient is shown at all lags; only the control ends earlier."""
+    known = read(double(), text(double()), [0])
+    windows = Windows(torch.tensor([20, 30]), 4)
+    one, other = torch.ones(2, 4), torch.ones(2, 4)
+    other[0, 2] = torch.inf
+    with pytest.MonkeyPatch.context() as patch:
+        given = iter([{"x": one}, {"x": other}, {"x": one}, {"x": other * torch.nan}])
+        patch.setattr(measuring, "_norms", lambda r, w: next(given))
+        (made,), why = measuring._gradients(known, known, windows)
+        assert made.untrained is not None
+        assert (made.trained.lags, made.untrained.lags) == ((0, 1, 2, 3), (0, 1))
+        assert why == {"x untrained from 2 steps back on": "too large for numbers"}
+        (made,), _ = measuring._gradients(known, known, windows)
+        assert made.untrained is None
+
+
+def test_a_run_in_bfloat16_is_said_to_be_measured_in_float32():
+    for dtype, said in (
+        (torch.float32, "Computed in float32."), (torch.float64, "Computed in float64."),
+        (torch.bfloat16, "Computed in float32, although the weights are bfloat16."),
+    ):  # fmt: skip
+        subject = Subject("a run", reader().to(dtype), reader().to(dtype), 20, False)
+        found = report(subject, Source("a text", words(), True, 0), FEW, lambda _: None)
+        assert found.methods["verdict"].endswith(said)
+
+
+def why_none(model: LanguageModel) -> tuple[str, str]:
+    subject = Subject("a run", model, model, 20, False)
+    found = report(subject, Source("a text", words(), True, 0), FEW, lambda _: None)
+    assert found.half_lives == ()
+    (said,) = [s.text for s in found.verdict if s.screen == "half-lives"]
+    return said, found.left_out["half-lives"]
+
+
+class Tanh(Cell):
+    """A state that fades on a way that bends: nothing alone multiplies it."""
+
+    x, c = Input(), State()
+    c.next = tanh(0.9 * c + linear(x))
+
+
+def test_each_kind_of_cell_without_half_lives_is_told_why():
+    assert why_none(reader("rnn"))[1].endswith("goes through its matrices at every step")
+    one = why_none(reader("indrnn"))[1]
+    assert one.endswith("goes through one weight for each unit at every step")
+    tokenizer = reader().tokenizer
+    assert tokenizer is not None
+    bent = LanguageModel(ModelShape(tokenizer.size, 6, 5), Tanh, tokenizer).eval()
+    said, why = why_none(bent)
+    assert why.startswith("Tanh bends c on the way to the next value")
+    assert said == f"There is no half-life: {why}."
+
+
+def test_a_memory_that_nothing_reads_is_silent_and_no_missing_gate():
+    model = reader()
+    with torch.no_grad():
+        model.decoder.weight.zero_()
+    said, why = why_none(model)
+    assert said.startswith("There is no half-life: no gradient of a prediction passes through what")
+    assert "LSTM keeps (c)" in why
 
 
 def test_a_model_without_numbers_is_refused():

@@ -13,9 +13,10 @@ from cellwright.inspect.memory import Asked
 from cellwright.inspect.memory import page as memory_page
 from cellwright.inspect.memory.page import body, emphasise, notebook, write_report
 from cellwright.inspect.memory.report import SCREENS, Decay, Losses, MemoryReport
-from cellwright.inspect.memory.tables import beyond, bits, each_life, place, plural, quantile, used
+from cellwright.inspect.memory.tables import beyond, bits, each_life, place, plural, used
 from cellwright.inspect.memory.tables import units as named
 from cellwright.inspect.units.probes import Probed
+from cellwright.lm.gates import quantile
 from cellwright.web.charts import number, percent
 from tests.inspect.memory_example import example
 
@@ -70,6 +71,7 @@ def test_the_losses_are_in_nats_and_bits():
     for k, row in enumerate(rows[1:-1]):
         wanted = [number(bits(losses.reset.loss[k]), 4)]
         for of in (losses.reset, losses.stranger, losses.shuffled, losses.untrained):
+            assert of is not None
             wanted += [number(of.loss[k], 4), number(of.error[k], 2)]
         assert row[1:] == wanted
     assert rows[-1][1:3] == [number(losses.reset.full / math.log(2), 4), "1.620"]
@@ -99,16 +101,19 @@ def test_every_curve_bears_its_own_name():
         ("trained", context.reset), ("other text before it", context.stranger),
         ("earlier text shuffled", context.shuffled), ("untrained", context.untrained),
     ):  # fmt: skip
+        assert losses is not None
         for k, size in enumerate(context.contexts):
             ends = (losses.loss[k] - losses.error[k], losses.loss[k] + losses.error[k])
             said = f"{name}: {number(losses.loss[k], 4)} at {size:,}, from {number(ends[0], 4)} to "
             assert said + number(ends[1], 4) in told(made, "context")
     for gradient in report.gradients:
         for name, decay in (("trained", gradient.trained), ("untrained", gradient.untrained)):
+            assert decay is not None
             said = f"{name}: {number(decay.median[0], 4)} at 0, from {number(decay.low[0], 4)} to "
             assert said + number(decay.high[0], 4) in told(made, "gradients")
     for one in report.half_lives:
         for name, values in (("trained", one.trained), ("untrained", one.untrained)):
+            assert values is not None
             first = f"{name}: {number(beyond(values, 0.1), 4)} at 0.100"
             assert first in told(made, "half-lives")
     for gate in report.gates:
@@ -138,7 +143,7 @@ def test_the_gradients_are_those_of_the_report():
         assert len(rows) == 1 + len(gradient.trained.lags)
         for k, row in enumerate(rows[1:]):
             sides = (gradient.trained, gradient.untrained)
-            wanted = [number(v[k]) for d in sides for v in (d.median, d.low, d.high)]
+            wanted = [number(v[k]) for d in sides if d for v in (d.median, d.low, d.high)]
             assert row == [str(gradient.trained.lags[k]), *wanted]
 
 
@@ -198,21 +203,63 @@ def test_a_report_without_gates_or_probes_says_so_and_shows_no_empty_picture():
             assert "<figure" not in part and "<table" not in part
 
 
-def test_a_context_that_nothing_is_gained_from_has_no_mark():
+@pytest.mark.parametrize(
+    ("lacking", "enough", "marks", "said"),
+    [
+        (32, 64, ["used: 64 characters"], "64 characters"),
+        (16, 64, ["lacking: 16", "enough: 64"], "between 16 and 64 characters"),
+        (512, None, ["lacking: 512"], "more than 512 characters"),
+        (None, 1, ["used: 1 character"], "1 character"),
+        (None, 8, ["enough: 8"], "at most 8 characters"),
+        (None, None, [], "not shown"),
+    ],
+)
+def test_both_ends_of_the_bracket_are_marked(lacking, enough, marks, said):
     report = example()
-    context = report.context
-    none = replace(report, context=replace(context, used=None, used_at_least=False))
-    made = body(none)
-    assert ">used: " not in made and 'class="mark"' not in made.split('id="gradients"')[0]
-    assert "Context used: none." in made
-    assert used(replace(context, used_at_least=True), "word") == "at least 64 words"
-    assert used(replace(context, used=1), "word") == "1 word"
+    context = replace(report.context, lacking=lacking, enough=enough)
+    made = body(replace(report, context=context))
+    headline = made.split('id="gradients"')[0]
+    found = re.findall(r">((?:used|lacking|enough): [^<]*)<", headline)
+    assert list(dict.fromkeys(found)) == marks
+    assert headline.count('class="mark"') == 4 * len(marks)
+    assert f"Context used: {said}." in made
+    assert used(context, "character") == said
+
+
+def test_one_context_alone_is_drawn():
+    report = example()
     losses = Losses((2.0,), (0.0,), 2.0)
     one = replace(
-        context, contexts=(1,), reset=losses, stranger=losses, shuffled=losses, untrained=losses,
-        guessing=2.0, used=1,
+        report.context, contexts=(1,), reset=losses, stranger=losses, shuffled=losses,
+        untrained=losses, guessing=2.0, lacking=None, enough=1,
     )  # fmt: skip
     assert "used: 1 character" in body(replace(report, context=one))
+
+
+def test_a_control_that_gave_no_numbers_is_drawn_nowhere():
+    report = example()
+    made = body(
+        replace(
+            report,
+            context=replace(report.context, untrained=None),
+            gradients=tuple(replace(g, untrained=None) for g in report.gradients),
+            half_lives=tuple(replace(h, untrained=None) for h in report.half_lives),
+        )
+    )
+    for screen in ("context", "gradients", "half-lives"):
+        assert not any(title.startswith("untrained:") for title in told(made, screen))
+        assert any(title.startswith("trained:") for title in told(made, screen))
+    assert cells(made, "Mean loss in nats")[1][-2:] == ["–", "–"]
+    assert [row[1] for row in cells(made, "Half-lives in steps")[1:]] == ["trained"] * 2
+    assert cells(made, "Half-life of each unit in steps: c, layer 0")[1][2] == "–"
+
+
+def test_steps_between_resets_are_called_so():
+    report = example()
+    first = replace(report.half_lives[0], resets=True)
+    assert "by f, steps between resets; half of the units" in body(
+        replace(report, half_lives=(first,))
+    )
 
 
 def test_gradients_of_zero_are_drawn_at_the_foot():

@@ -13,6 +13,7 @@ from cellwright.inspect.memory import gates as memory_gates
 from cellwright.inspect.memory.gradients import Windows, decay, finite_lags, norms
 from cellwright.inspect.memory.text import read
 from cellwright.lm import LanguageModel
+from cellwright.lm.gates import fading, quantile
 from cellwright.runtime import use_backend
 from tests.inspect.memory_models import TOKENS, double, text
 from tests.inspect.readers import READERS
@@ -135,7 +136,7 @@ def test_half_lives_and_gates_against_an_lstm_in_numpy():
         outputs.append(h)
     known = read(model, ids, [*memory_gates.starts(TOKENS)])
     found = memory_gates.look(known)
-    (lives,) = memory_gates.half_lives(found, found)
+    (lives,) = memory_gates.half_lives(found, found, ())
     wanted = math.log(2) / -np.log(np.array(gates["f"])).mean(0)
     assert (lives.layer, lives.state, lives.keep) == (0, "c", "f")
     assert lives.trained == pytest.approx(wanted.tolist(), rel=1e-4)
@@ -166,7 +167,52 @@ def test_stuck_gates_and_dead_units_are_named():
     assert named[1, "i"] == ((2,), ())
     assert named[1, "o"] == ((4,), ())
     assert found.dead[1].dead == (2, 4)  # what is never written stays zero
-    assert memory_gates.half_lives(found, found)[1].trained[1] is None
+    assert memory_gates.half_lives(found, found, ())[1].trained[1] is None
+
+
+def test_a_clockwork_modules_half_life_is_its_period():
+    """The keep is 0 at its turns and 1 between them: whatever counts as 0 must not matter."""
+    model = double("clockwork", layers=1, hidden=16)
+    ids = text(model, 1024)
+    known = read(model, ids, [*memory_gates.starts(1024)])
+    found = memory_gates.look(known)
+    (lives,) = memory_gates.half_lives(found, found, {"layers.0.age"})
+    wanted = [period for period in (1, 2, 4, 8, 16, 32, 64, 128) for _ in range(2)]
+    assert lives.trained == pytest.approx(wanted)
+    assert lives.resets
+
+
+def test_what_is_0_at_some_steps_and_fades_at_others_has_no_half_life():
+    keep = torch.tensor([[0.5, 1.0, 0.0, 0.0], [0.5, 1.0, 1.0, 0.5], [0.5, 1.0, 1.0, 1.0]])
+    seen = fading(keep) + fading(keep)
+    assert (seen.mixed, seen.resets, seen.steps) == (1, True, 6)
+    assert fading(keep[:, :3]).lives() == pytest.approx((1.0, None, 3.0))
+    one = memory_gates.Gating((), (), {(0, "c"): seen}, {(0, "c"): "f"})
+    assert memory_gates.half_lives(one, one, ()) == ()
+    assert memory_gates.unmeasured(one, None) == {
+        "layers.0.c": "f of 1 of 4 units is exactly 0 at some steps and fades at others, so it has "
+        "no geometric mean"
+    }
+    assert fading(torch.full((4, 1), 1e-40)).lives()[0] == pytest.approx(math.log(2) / 92.1, 1e-3)
+
+
+def test_a_keep_that_is_a_number_is_of_every_step():
+    model = double("lstm-1997", layers=1)
+    known = read(model, text(model, 200), [*memory_gates.starts(200)])
+    found = memory_gates.look(known)
+    assert found.faded[0, "c"].steps == 200
+    assert memory_gates.half_lives(found, None, ())[0].trained == (None,) * 6
+    assert memory_gates.half_lives(found, None, ())[0].untrained is None
+
+
+@pytest.mark.parametrize(
+    ("count", "part", "wanted"),
+    [(10, 0.9, 9), (11, 0.9, 10), (32, 0.9, 29), (30, 0.1, 3), (6, 0.5, 3), (1, 0.9, 1), (5, 1, 5)],
+)
+def test_one_quantile_of_half_lives(count, part, wanted):
+    lives = [float(k) for k in range(count, 0, -1)]
+    assert quantile(lives, part) == wanted
+    assert quantile([*lives, None], 1) is None
 
 
 def test_the_text_is_seen_whole_and_once(monkeypatch):

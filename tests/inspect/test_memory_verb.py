@@ -99,19 +99,23 @@ def test_untrained_is_what_the_training_began_with(tmp_path):
     small_model(tmp_path, lr=1e-30, optimizer="sgd")
     found = measure(tmp_path / "run", None, FEW)
     assert found.context.controls == found.context.places
+    assert found.context.untrained is not None
     assert found.context.untrained.loss == pytest.approx(found.context.reset.loss, rel=1e-6)
     for made in found.gradients:
+        assert made.untrained is not None
         assert made.trained.median == pytest.approx(made.untrained.median, rel=1e-6)
     for made in found.half_lives:
         assert made.trained == pytest.approx(made.untrained, rel=1e-6)
-    assert found.context.used is None
-    assert found.verdict[0].text.startswith("No context is shown to improve the predictions")
+    assert found.verdict[0].text.startswith("No context beyond the last character is shown")
+    assert "guessing by how often each character occurs" in found.verdict[1].text
 
 
 def test_a_model_in_bfloat16(tmp_path):
     small_model(tmp_path, precision="bf16-true")
     found = measure(tmp_path / "run", None, FEW)
+    assert found.context.untrained is not None
     assert found.context.reset.full < found.context.untrained.full
+    assert found.methods["verdict"].endswith("float32, although the weights are bfloat16.")
 
 
 def test_generators_and_threads_are_left_as_they_were(run):
@@ -162,6 +166,7 @@ def test_a_cell_without_gates(tmp_path, call):
     assert "RNN has no gates" in flowing
     assert "Not here: RNN has no gate: none of its equations is a sigmoid." in flowing
     assert "Not here: RNN multiplies no state" in flowing
+    assert "what it remembers goes through its matrices at every step." in flowing
 
 
 def test_json_is_the_report(call, run):

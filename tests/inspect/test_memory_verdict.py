@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cellwright.inspect.memory.context import bracket
 from cellwright.inspect.memory.report import (
     Context,
     Dead,
@@ -15,7 +16,7 @@ from cellwright.inspect.memory.report import (
     MemoryReport,
     Probed,
 )
-from cellwright.inspect.memory.verdict import counted, enough, faded, share, steps, verdict
+from cellwright.inspect.memory.verdict import faded, share, steps, verdict
 from tests.inspect.memory_example import example
 
 CONTEXTS = (1, 2, 4, 8)
@@ -25,13 +26,17 @@ def losses(*excess: float, error: float = 0.001) -> Losses:
     return Losses(tuple(2.0 + e for e in excess), (error,) * len(excess), 2.0)
 
 
-def context(used: int | None, at_least: bool = False, **controls: Losses) -> Context:
-    """Where the eighth token still helps unless `used` says otherwise; nothing of the controls."""
+def measured(reset: Losses, guessing: float = 3.0, error: float = 0.01) -> Context:
+    """A context whose bracket is that of its losses."""
+    lacking, enough = bracket(CONTEXTS, reset)
     none = losses(0, 0, 0, 0)
+    return Context(CONTEXTS, 300, 50, reset, reset, reset, none, guessing, error, lacking, enough)
+
+
+def context(used: int | None, at_least: bool = False, **controls: Losses) -> Context:
+    """Where what is before `used` lacks 0.9 nats, and `used` nothing, or as much (`at_least`)."""
     reset = losses(*(0.9 if used and (k < used or at_least) else 0 for k in CONTEXTS))
-    held = {"stranger": reset, "shuffled": reset, **controls}
-    return Context(CONTEXTS, 300, 50, reset, **held, untrained=none, guessing=3.0, used=used,
-                   used_at_least=at_least)  # fmt: skip
+    return dataclasses.replace(measured(reset), **controls)
 
 
 def changed(**changes: object) -> MemoryReport:
@@ -45,7 +50,7 @@ def said(report: MemoryReport, screen: str, **more: bool) -> list[str]:
 
 def test_the_example_has_a_sentence_of_every_screen():
     found = verdict(example())
-    assert 4 <= len(found) <= 8
+    assert 4 <= len(found) <= 9
     assert {s.screen for s in found} == {"context", "gradients", "half-lives", "gates", "units"}
     assert len({s.text for s in found}) == len(found)
     assert all(s.text.endswith(".") and "nan" not in s.text for s in found)
@@ -54,28 +59,50 @@ def test_the_example_has_a_sentence_of_every_screen():
 # -- context ------------------------------------------------------------------------------
 
 
+UP_TO = "Predictions improve with up to"
+NEED = "nats more than the 2.00 with all the text before"
+
+
 @pytest.mark.parametrize(
     ("made", "wanted"),
     [
         (
             context(4),
-            "Predictions improve with up to 4 words of context: with 2 they cost 0.900 nats more "
-            "than the 2.00 with all the text before, with 4 no more than chance explains.",
+            f"{UP_TO} 4 words of context: with 2 they cost 0.900 ± 0.001 {NEED}, with 4 less than "
+            "0.005 more (0.000 ± 0.001).",
+        ),
+        (
+            measured(losses(0.9, 0.02, 0.004, -0.0001, error=0.0005)),
+            f"{UP_TO} somewhere between 2 and 8 words of context: with 2 they cost 0.020 ± 0.001 "
+            f"{NEED}, with 8 less than 0.005 more (0.000 ± 0.001).",
         ),
         (
             context(8, at_least=True),
-            "Predictions improve with more than 8 words of context, the longest measured: they "
-            "cost 2.00 nats with all the text before, 0.900 more with 8.",
+            "Predictions improve with more than 8 words of context, the longest measured: with 8 "
+            f"they cost 0.900 ± 0.001 {NEED}.",
+        ),
+        (
+            measured(losses(0.9, 0.036, 0.036, 0.001, error=0.0175)),
+            "Predictions improve with more than 1 word of context: with 1 they cost 0.900 ± 0.018 "
+            f"{NEED}. No context is shown to be enough: even with 8 it may be 0.005 or more "
+            "(0.001 ± 0.018).",
         ),
         (
             context(1),
-            "Predictions need no more than the last word: more context improves them by no more "
-            "than chance (2.00 nats; 3.00 by how often each word occurs).",
+            "Predictions need no more than the last word: all the text before improves them by "
+            "less than 0.005 nats (0.000 ± 0.001 of 2.00).",
         ),
         (
-            context(None),
-            "No context is shown to improve the predictions: with all the text before it a word "
-            "costs 2.00 nats, guessed by how often it occurs 3.00.",
+            measured(losses(0.004, 0.004, 0, 0, error=0.0005)),
+            "No context beyond the last word is shown to improve the predictions: with it alone "
+            f"they cost 0.004 ± 0.001 {NEED}, less than 0.005 or within chance; 4 are shown to be "
+            "enough (0.000 ± 0.001).",
+        ),
+        (
+            measured(losses(0.4, 0.4, 0.1, 0, error=0.2)),
+            "No context beyond the last word is shown to improve the predictions: with it alone "
+            f"they cost 0.400 ± 0.200 {NEED}, less than 0.005 or within chance; nor is any shown "
+            "to be enough.",
         ),
     ],
 )
@@ -83,17 +110,72 @@ def test_how_much_context_is_used(made, wanted):
     assert said(changed(context=made), "context") == [wanted]
 
 
+HARM = (
+    "More context makes the predictions worse here: with all the text before they cost 2.00 nats, "
+    "with"
+)
+
+
+@pytest.mark.parametrize(
+    ("reset", "wanted"),
+    [
+        (losses(-0.3, -0.1, 0, 0), [f"{HARM} 1 word alone 0.300 ± 0.001 less."]),
+        (losses(0.5, -0.2, 0, 0), [f"{HARM} 2 words alone 0.200 ± 0.001 less."]),
+        (losses(-0.3, 0, 0, 0, error=0.2), []),
+    ],
+)
+def test_context_that_does_harm_is_told(reset, wanted):
+    found = said(changed(context=measured(reset)), "context")
+    assert [text for text in found if text.startswith(HARM)] == wanted
+    assert len(found) == 1 + (reset.loss[0] > 2)
+    if reset.loss[0] > 2:
+        assert found[0].startswith(f"{UP_TO} 2 words of context")
+
+
+@pytest.mark.parametrize(
+    ("guessing", "error", "how"),
+    [
+        (1.5, 0.02, "worse than"), (2.001, 0.002, "not shown to be better than"),
+        (2.2, 0.2, "not shown to be better than"), (2.2, 0.02, None),
+    ],
+)  # fmt: skip
+def test_guessing_is_another_question_than_context(guessing, error, how):
+    """A model that is worse than the text's own frequencies may use context all the same."""
+    made = measured(losses(0.9, 0.9, 0, 0), guessing, error)
+    first, *more = said(changed(context=made), "context")
+    assert first.startswith(f"{UP_TO} 4 words of context")
+    assert more == [
+        f"The predictions are {how} guessing by how often each word occurs in this text: 2.00 nats "
+        f"with all the text before, guessed {guessing:.2f} (a difference of "
+        f"{abs(guessing - 2):.3f} ± {error:.3f})."
+    ] * (how is not None)
+
+
 def test_contexts_that_begin_later():
-    made = dataclasses.replace(context(1), contexts=(3, 6, 9, 12), used=3)
+    made = dataclasses.replace(context(1), contexts=(3, 6, 9, 12), enough=3)
     (found,) = said(changed(context=made), "context")
     assert found.startswith("Predictions need no more than the last 3 words:")
 
 
 @pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        (losses(1, 1, 0, 0), (2, 4)), (losses(0, 1, 0, 0), (2, 4)), (losses(0, 0, 0, 0), (None, 1)),
+        (losses(0, 0, 0, 1), (8, None)), (losses(1, 0.006, 0.004, 0.001), (2, 8)),
+        (losses(0.2, 0.2, 0.2, 0.2, error=0.1), (None, None)),  # it may be chance
+        (losses(0.3, 0, 0, 0, error=0.09), (1, None)),  # little text shows no context to be enough
+        (losses(-1, -1, -1, -1), (None, 1)),
+    ],
+)  # fmt: skip
+def test_a_bracket_has_two_ends_that_are_shown(made, wanted):
+    assert bracket(CONTEXTS, made) == wanted
+
+
+@pytest.mark.parametrize(
     ("stranger", "wanted"),
     [
-        (losses(2, 1, 0.25, 0), "4 words after it, a prediction costs 0.250 nats more."),
-        (losses(2, 1, 0, 0.5), "8 words after it, a prediction costs 0.500 nats more."),
+        (losses(2, 1, 0.25, 0), "4 words after it, a prediction costs 0.250 ± 0.001 nats more."),
+        (losses(2, 1, 0, 0.5), "8 words after it, a prediction costs 0.500 ± 0.001 nats more."),
         (losses(2, 1, 0, 0), None),
     ],
 )
@@ -118,15 +200,6 @@ def test_an_order_that_is_not_shown_to_matter(shuffled, told):
     )
 
 
-def test_enough_is_the_first_after_which_nothing_lacks():
-    assert enough(CONTEXTS, losses(1, 1, 0, 0)) == 4
-    assert enough(CONTEXTS, losses(0, 1, 0, 0)) == 4
-    assert enough(CONTEXTS, losses(0, 0, 0, 0)) == 1
-    assert enough(CONTEXTS, losses(0, 0, 0, 1)) is None
-    assert enough(CONTEXTS, losses(0.004, 0.004, 0.004, 0.004)) == 1  # too little to matter
-    assert enough(CONTEXTS, losses(0.2, 0.2, 0.2, 0.2, error=0.1)) == 1  # it may be chance
-
-
 # -- gradients ----------------------------------------------------------------------------
 
 
@@ -134,11 +207,11 @@ def test_enough_is_the_first_after_which_nothing_lacks():
     ("used", "varied", "wanted"),
     [
         (
-            4, False,
+            8, False,
             "Trained with windows of 5 words: no gradient ever linked events further apart.",
         ),
         (
-            8, False, "Trained with windows of 5 words: no gradient ever linked events further "
+            16, False, "Trained with windows of 5 words: no gradient ever linked events further "
             "apart; what helps from further back comes with the state alone.",
         ),
         (
@@ -148,6 +221,7 @@ def test_enough_is_the_first_after_which_nothing_lacks():
     ],
 )  # fmt: skip
 def test_the_windows_of_the_training(used, varied, wanted):
+    """Help from further back than a window is shown only where one as long lacks something."""
     assert said(changed(context=context(used)), "gradients", varied=varied)[0] == wanted
 
 
@@ -210,45 +284,74 @@ def lives(*trained: float | None, state: str = "c") -> HalfLives:
             "No memory cell (c and n) keeps half its content for over 5 steps by its gates; the "
             "longest does for 3.0 steps (before training 1.0 steps).",
         ),
+        ((), "There is no half-life: of a reason."),
         (
-            (),
-            "LSTM has no gate that keeps a state: what it remembers goes through its matrices at "
-            "every step, so there is no half-life.",
+            (dataclasses.replace(lives(1, 2), untrained=None),),
+            "No memory cell (c) keeps half its content for over 5 steps by its gates; the longest "
+            "does for 2.0 steps.",
         ),
     ],
 )
 def test_how_long_the_gates_keep(made, wanted):
-    assert said(changed(half_lives=made), "half-lives")[0] == wanted
+    why = {"half-lives": "of a reason"}
+    assert said(changed(half_lives=made, left_out=why), "half-lives")[0] == wanted
 
 
 TENTH = "(the longest tenth of the half-lives), ablation shows"
+WIDE = measured(losses(0.9, 0.02, 0.004, 0, error=0.0005))
+OPEN = measured(losses(0.9, 0.036, 0.036, 0.001, error=0.0175))
 
 
 @pytest.mark.parametrize(
-    ("longest", "used", "at_least", "wanted"),
+    ("longest", "made", "wanted"),
     [
-        (5.0, 4, False, f"Gates suggest 5.0 steps {TENTH} 4: they agree."),
+        (5.0, context(4), f"Gates suggest 5.0 steps {TENTH} 4: they agree."),
+        (5.0, WIDE, f"Gates suggest 5.0 steps {TENTH} between 2 and 8: they agree."),
         (
-            120.0, 4, False,
+            120.0, context(4),
             f"Gates suggest 120 steps {TENTH} 4: trust 4; what is kept longer is not shown to "
             "help.",
         ),
-        (None, 8, True, f"Gates suggest no end {TENTH} at least 8: 8 can be trusted."),
         (
-            1.5, 8, False,
-            f"Gates suggest 1.5 steps {TENTH} 8: trust 8; the difference travels through the "
-            "matrices, or is less than half of what was kept.",
+            120.0, WIDE,
+            f"Gates suggest 120 steps {TENTH} between 2 and 8: trust the ablation; what is kept "
+            "longer is not shown to help.",
+        ),
+        (
+            None, OPEN,
+            f"Gates suggest no end {TENTH} more than 1: neither speaks against the other.",
+        ),
+        (
+            1.5, context(8),
+            f"Gates suggest 1.5 steps {TENTH} 8: trust 8; the difference travels by other ways "
+            "than the gates, or is less than half of what was kept.",
+        ),
+        (
+            3.0, context(8, at_least=True),
+            f"Gates suggest 3.0 steps {TENTH} more than 8: trust the ablation; the difference "
+            "travels by other ways than the gates, or is less than half of what was kept.",
+        ),
+        (
+            3.0, measured(losses(0.004, 0.004, 0, 0, error=0.0005)),
+            f"Gates suggest 3.0 steps {TENTH} at most 4: they agree.",
         ),
     ],
 )  # fmt: skip
-def test_gates_against_ablation(longest, used, at_least, wanted):
-    made = changed(context=context(used, at_least), half_lives=(lives(*(1.0,) * 9, longest),))
-    assert said(made, "half-lives")[1:] == [wanted]
+def test_gates_against_ablation(longest, made, wanted):
+    lasting = lives(*(1.0,) * 8, longest, longest)
+    assert said(changed(context=made, half_lives=(lasting,)), "half-lives")[1:] == [wanted]
 
 
-@pytest.mark.parametrize("made", [(context(None), (lives(1, 2),)), (context(4), ())])
+@pytest.mark.parametrize(
+    "made",
+    [
+        (measured(losses(0, 0, 0, 0, error=1)), (lives(1, 2),)),
+        (measured(losses(-0.5, 0, 0, 0)), (lives(1, 2),)),
+        (context(4), ()),
+    ],
+)
 def test_where_there_is_nothing_to_compare(made):
-    report = changed(context=made[0], half_lives=made[1])
+    report = changed(context=made[0], half_lives=made[1], left_out={"half-lives": "none"})
     assert len(said(report, "half-lives")) == 1
 
 
@@ -278,11 +381,11 @@ ALIVE = (Dead(0, (), 32),)
         ),
         (
             gates(shut=(1,), open=(2, 3)), (Dead(0, (5,), 32), Dead(1, (6, 7), 32)),
-            "2 of 32 units of the gate layers.0.i stand open at every word; 3 of 64 units stay "
-            "at one value.",
+            "2 of 32 units of the gate layers.0.i stand open at every word; 3 of 64 units hardly "
+            "move.",
         ),
         ((), ALIVE, "LSTM has no gates; no unit is dead."),
-        ((), (Dead(0, (0,), 1),), "LSTM has no gates; 1 of 1 unit stay at one value."),
+        ((), (Dead(0, (0,), 1),), "LSTM has no gates; 1 of 1 unit hardly move."),
     ],
 )  # fmt: skip
 def test_gates_and_dead_units(made, dead, wanted):
@@ -322,10 +425,21 @@ def test_units(probes, wanted):
     assert said(changed(probes=probes), "units") == [wanted]
 
 
+def test_a_report_without_the_untrained_control_holds_nothing_against_it():
+    made = changed(
+        context=dataclasses.replace(context(4), untrained=None),
+        gradients=(Gradient("x", decay(1, 0.5, 0, 0), None),),
+        half_lives=(dataclasses.replace(lives(1, 9), untrained=None),),
+        probes=(),
+    )
+    texts = " ".join(sentence.text for sentence in verdict(made))
+    assert "before training" not in texts
+    assert "No unit can be judged without the untrained model" in texts
+
+
 @pytest.mark.parametrize(
     ("made", "wanted"),
     [
-        (lambda: counted(1, "word"), "1 word"), (lambda: counted(1200, "word"), "1,200 words"),
         (lambda: share(0), "0 %"), (lambda: share(0.002), "under 1 %"),
         (lambda: share(0.31), "31 %"), (lambda: share(0.999), "99 %"), (lambda: share(1), "100 %"),
         (lambda: steps(8.31), "8.3 steps"), (lambda: steps(1234.5), "1,234 steps"),

@@ -1,7 +1,10 @@
 """Units: probes against counting by hand, ablation against torch, and what may be claimed."""
 
 import dataclasses
+import itertools
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,9 +22,12 @@ from cellwright.inspect.units.read import (
     ablated,
     look,
     output_state,
+    refusal,
     units,
     untied,
 )
+from cellwright.inspect.units.states import columns
+from cellwright.language import Cell, Input, State, linear, sigmoid, tanh
 from cellwright.lm import LanguageModel, ModelShape
 from cellwright.tasks.agreement import AgreementConfig, generate
 from cellwright.tasks.agreement_score import AgreementScore, Answer
@@ -139,6 +145,116 @@ def test_a_tied_embedding_is_not_ablated():
         assert torch.equal(model.embedding.weight, kept)
         assert not model.decoder.weight[:, 2].any()
     assert tied.decoder.weight is tied.embedding.weight
+
+
+def ablatable(cell, layers: int = 2) -> list[tuple[LanguageModel, Column]]:
+    """Each state of both layers with whether it can be ablated, unit 1 of it."""
+    model = untied(small(cell, layers=layers))
+    return [
+        (model, column)
+        for column in columns(model)
+        if column.place.unit == 1 and not refusal(model, column)
+    ]
+
+
+SINGLE = {
+    name: cell
+    for name, cell in CATALOGUE.items()
+    if len(cell.graph.inputs) == len(cell.graph.outputs) == 1 and "proj" not in cell.graph.symbols
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_nothing_reads_an_ablated_unit(name):
+    """Whatever the unit held before, the model says the same; unless ablated, it says another."""
+    asked, told = ablatable(SINGLE[name]), []
+    assert asked
+    for (model, column), shift in itertools.product(asked, (-3.0, 3.0)):
+        ids = torch.randint(11, (2, 7))
+        with torch.no_grad():
+            state = model(ids[:, :3])[1]
+            names = SINGLE[name].graph.state_names
+            parts = [part.clone() for part in ([state] if len(names) == 1 else state)]
+            parts[names.index(column.state)][column.place.layer, :, 1] += shift
+            changed = parts[0] if len(names) == 1 else tuple(parts)
+            before = [model(ids[:, 3:], each)[0] for each in (state, changed)]
+            told.append(not torch.allclose(*before))
+            with ablated(model, column.place, column.state):
+                after = [model(ids[:, 3:], each)[0] for each in (state, changed)]
+            torch.testing.assert_close(*after)
+    assert any(told)
+
+
+REFUSED = {"fgr": "cif", "slstm": "nm", "clockwork": ["age"], "layernorm-lstm": "c"}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_states_that_are_read_mixed_with_others_are_refused(name):
+    model = untied(small(SINGLE[name], layers=1))
+    for state in SINGLE[name].graph.state_names:
+        if state in REFUSED.get(name, ()):
+            said = f"no unit of layer 0's {state} can be cut alone"
+            with pytest.raises(UnitsError, match=said), ablated(model, Unit(0, 1), state):
+                pass
+        else:
+            with ablated(model, Unit(0, 1), state):
+                assert not model.decoder.weight[:, 1].any()
+
+
+def test_fgr_s_output_gate_is_read_by_gates_too():
+    model = untied(small("fgr", layers=1))
+    with ablated(model, Unit(0, 3), "o"):
+        blocks = model.recurrent.blocks(0)
+        for key in ("i.o", "f.o", "o.o", "i.h", "g.h"):
+            assert not blocks[key][:, 3].any()
+        assert blocks["i.f"][:, 3].all()
+
+
+class Squashed(Cell):
+    x, h = Input(), State()
+    s = tanh(h)
+    h.next = tanh(linear(x) + linear(s))
+
+
+class Shifted(Cell):
+    x, h = Input(), State()
+    s = sigmoid(h)
+    h.next = tanh(linear(x) + linear(s))
+
+
+def test_a_unit_is_followed_through_what_is_computed_of_it():
+    model = untied(small(Squashed, layers=1))
+    with ablated(model, Unit(0, 2)):
+        block = model.recurrent.blocks(0)["h.s"]
+        assert not block[:, 2].any() and block[:, 1].all()
+    model = untied(small(Shifted, layers=1))
+    said = "in what h of layer 0 reads, it is mixed"
+    with pytest.raises(UnitsError, match=said), ablated(model, Unit(0, 2)):
+        pass
+
+
+def test_what_the_layer_above_reads_unit_by_unit_cannot_be_cut():
+    model = untied(small("mut1"))
+    with pytest.raises(UnitsError, match="of layer 1 reads"), ablated(model, Unit(0, 2)):
+        pass
+    with ablated(model, Unit(1, 2)):
+        assert not model.recurrent.blocks(1)["r.h"][:, 2].any()
+
+
+def test_states_that_cannot_be_ablated_are_not_asked(monkeypatch, corpus):
+    def look(model, corpus, probes):
+        targets = [t for probe in probes for t in probe.targets]
+        values = torch.randn(len(targets), 10)
+        names = tuple(Column(state, Unit(0, k)) for state in "hf" for k in range(5))
+        for row, target in enumerate(targets):
+            if target.kind in KINDS:
+                values[row, 7] = float(says_yes(target))  # f knows it best
+        return Seen(values, names, tuple(targets))
+
+    monkeypatch.setattr(units_module, "look", look)
+    report = find_units(small("fgr", layers=1), corpus, _Told({}, 0.5), drawn=2, shuffles=2)
+    assert {found.state for found in report.findings} == {"h"}
+    assert list(report.left_out) == ["f"]
 
 
 def test_units_are_places_of_the_output():
@@ -292,3 +408,15 @@ def test_every_cell_of_the_catalogue_has_units():
             model = untied(small(cell, layers=1))
             with ablated(model, units(model)[0]):
                 assert not model.decoder.weight[:, 0].any()
+
+
+def test_the_names_of_the_page_about_units_are_there():
+    page = (Path(__file__).parents[2] / "docs" / "units.md").read_text(encoding="utf-8")
+    block = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, object] = {}
+    exec(block, names)
+    table = page.partition("| call |")[2]
+    called = re.findall(r"^\| `(?:with )?(\w+)\(", table, re.MULTILINE)
+    assert len(called) == 7
+    assert all(callable(names[name]) for name in called)
+    assert "cellwright.inspect`" not in page

@@ -8,6 +8,7 @@ from cellwright.inspect.units.pattern import (
     ENOUGH,
     LEVELS,
     _at_least,
+    beyond,
     find_pattern,
     search,
     span_of,
@@ -111,9 +112,19 @@ def test_chances_of_independent_events():
 
 
 def test_a_unit_that_never_moves_is_never_on(values):
-    values[:] = 1.0
+    values[:] = np.array([1.0, 0.1, -0.3, 1e-9, 7.7, 0.0, 1e6 + 0.1, -1 / 3])[:, None]
     with pytest.raises(InspectError, match=r"no unit is on throughout tokens 100:105"):
         search(values, COLUMNS, 100, 105, above=1.0)
+    assert not beyond(values).any()
+
+
+def test_levels_are_counted_on_the_side_of_the_mean(values):
+    counts = beyond(values)
+    for k, level in enumerate(LEVELS):
+        low, high = (values.mean(1) + sign * level * values.std(1) for sign in (-1, 1))
+        need = len(LEVELS) - k
+        np.testing.assert_array_equal(counts >= need, values > high[:, None])
+        np.testing.assert_array_equal(counts <= -need, values < low[:, None])
 
 
 @pytest.mark.parametrize(("first", "end"), [(-1, 3), (5, 5), (7, 6), (0, 5000)])

@@ -84,6 +84,18 @@ def test_what_the_model_has_never_seen_is_said(call, run_folder):
     assert "never seen" not in out
 
 
+def test_tokens_have_one_name_in_the_table_and_below_it(call, run_folder):
+    text = "日本語学 the"
+    found = reader("lstm").attribute(text, at=11 - 4, furthest=24)
+    _, out, _ = call("step", run_folder, "--text", text, "--at", 7, "--json")
+    back = json.loads(out)["look_back"]
+    assert [part["text"] for part in back["parts"]] == list(text)
+    assert [part["score"] for part in back["parts"]] == pytest.approx(found.scores)
+    _, out, _ = call("step", run_folder, "--text", "日本", "--layer", 1)
+    below = " ".join(out.partition("\nLook back\n")[2].split())
+    assert "'日'" in below and "'<unk>'" not in below
+
+
 def test_without_at_it_is_the_last_token(call, run_folder):
     _, out, _ = call("step", run_folder, "--text", TEXT)
     assert "token 19: 'd' after" in out

@@ -9,9 +9,9 @@ import pytest
 from cellwright.language.errors import CellwrightError
 from cellwright.lm import LanguageModel, ModelShape
 from cellwright.lm.attribution import Attribution, signed
-from cellwright.lm.attribution.judge import judged
+from cellwright.lm.attribution.judge import judged, renamed
 from cellwright.lm.attribution.run import Shares
-from cellwright.lm.attribution.spans import fitted, words_of
+from cellwright.lm.attribution.spans import fitted, replacements, words_of
 from tests.inspect.readers import reader
 from tests.lm.attributed import agreeing, ids_of, scored, small
 
@@ -60,6 +60,20 @@ def test_a_window_takes_words_whole_and_ends_where_it_is_asked():
     assert cut.parts[-1].replacements == ("t",)  # in and is, cut, are what stands there
 
 
+def test_what_was_never_trained_takes_no_place():
+    """Neither of the text's frequent tokens nor of the vocabulary's first is `<unk>` one."""
+    model = reader("lstm", signs="\n 'abcdehinoprstu")
+    found = model.attribute("a,,,,b,", "t")
+    assert found.tokens[1] == "<unk>" and found.parts[1].replacements == ("a", "b", "\n")
+    assert found.parts[0].replacements == ("b", "\n", " ")
+    words = model.attribute("a ,c, n ,,", "t", spans="word")
+    assert all("<unk>" not in other for part in words.parts for other in part.replacements)
+    named = model.attribute("a,b", "t", replacements=["<unk>", "c"])
+    assert named.parts[0].replacements == ("<unk>", "c")
+    assert replacements([1], 2, 0) == {1: (0,)}  # nothing else is there
+    assert replacements([5], 9, None) == {5: (0, 1, 2)}
+
+
 def test_given_words_replace_words_and_nothing_else():
     model = reader("lstm")
     found = model.attribute("the bed is", "t", spans="word", replacements=["on", "bed"])
@@ -106,11 +120,12 @@ def told(ours, theirs, method="ablation", **own) -> Attribution:
         ([1.0, 0.9, -0.1, 0.0], [0.1, 0.5, 0.05, 0.0], "and 's' at 9"),  # either is enough
         ([1.0, 0.1, -0.1, 0.0], [0.7, 0.9, 0.05, 0.0], "and 's' at 9"),
         ([1.0, 0.2, -0.1, 0.0], [-0.5, 0.1, 0.05, 0.0], "the other sign (−0.50)"),
+        ([2.9, 2.1, 0.2, 0.0], [0.4, -0.5, 0.3, 0.0], "For 's' at 9, strongest by gradient (−0.50"),
         ([1.0, *BY_SIZE], [0.5, *BY_SIZE[::-1]], "another order of size"),
         ([1.0, *BY_SIZE[1:]], [0.5, *BY_SIZE[:0:-1]], ""),  # too few to have an order
         ([0.0, 0.0, 0.0, 0.0], [1e-9, 0.0, 2e-9, 0.0], ""),
     ],
-    ids=["alike", "tie", "top", "theirs", "ours", "sign", "order", "few", "nothing"],
+    ids=["alike", "tie", "top", "theirs", "ours", "sign", "their sign", "order", "few", "nothing"],
 )
 def test_disagreement_is_said(ours, theirs, said):
     found = told(ours, {"gradient": theirs})
@@ -118,6 +133,18 @@ def test_disagreement_is_said(ours, theirs, said):
     assert bool(found.warning) == bool(found.companions[0].disagreement)
     assert ("Trust the ablation" in found.warning) == bool(said)
     assert (found.warning in repr(found)) and (not said or "warning: " in repr(found))
+
+
+def test_other_names_for_the_parts_are_in_all_that_is_said():
+    given = {"ablation": [1.0, 0.5, 0.1], "gradient": [-1.0, 0.5, 0.1]}
+    found = told([1.0, 0.5, 0.1], given, INTEGRATED, score=2.0, baseline=0.8)
+    again = renamed(found, ["本", "b", "c"])
+    assert again.tokens == ("本", "b", "c")
+    assert again.scores == found.scores and again.by_method == found.by_method
+    assert "For '本' at 9 (+1.00) gradient has the other sign (−1.00)" in again.warning
+    assert "give more than 32 steps" in again.warning
+    assert again.companions[1].disagreement in again.warning
+    assert renamed(again, found.tokens) == found
 
 
 def test_order_is_spearmans():
@@ -156,6 +183,9 @@ def test_a_sum_that_is_missed_is_said():
         ({"against": ["sing", "sinks"]}, "against: the model does not know 'sinks'"),
         ({"against": []}, "against: expected one token at least, got none"),
         ({"replacements": ["the", "x"]}, "replacements: the model does not know 'x'"),
+        ({"replacements": ""}, "replacements: expected a token, got an empty text"),
+        ({"replacements": ["the", ""]}, "replacements: expected a token, got an empty text"),
+        ({"replacements": "", "spans": "word"}, "replacements: expected a token, got an empty"),
         ({"method": "saliency"}, "expected one of ablation, gradient, integrated-gradients, got"),
         ({"spans": "line"}, "spans: expected one of token, word, got 'line'"),
         ({"at": 5}, "at: expected 0 to 4, a token of the text, got 5"),
@@ -223,6 +253,18 @@ def test_it_reads_well():
         "0.00",
         "0.00",
     )
+
+
+def test_it_is_said_where_nobody_named_the_target():
+    model = agreeing()
+    likeliest = model.attribute("the king")
+    assert "token 1 ('sings' is the likeliest next token), abl" in repr(likeliest)
+    assert (likeliest.target, likeliest.chosen) == ("sings", "likeliest")
+    follows = model.attribute("the king near", at=1)
+    assert "after token 1 ('near' is the text's next token)" in repr(follows)
+    assert "(&#x27;near&#x27; is the text&#x27;s next token)" in follows._repr_html_()
+    asked = model.attribute("the king near", "near", at=1)
+    assert asked.chosen == "given" and "token 1, ablation\n" in repr(asked)
 
 
 def test_a_page_has_every_number_and_no_script():

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cellwright.cli import main
+from cellwright.inspect.walk.back import look_back
+from cellwright.inspect.walk.page import write_page
+from cellwright.inspect.walk.values import read
 from cellwright.lm.attribution import METHODS, signed
 from tests.inspect.readers import reader
 from tests.web.chromium import Chromium, Tab
@@ -63,4 +67,16 @@ def test_its_numbers_are_the_models(browser, file, monkeypatch):
     top = found.top(len(rows))
     assert rows == [[str(part.start), signed(part.score, 3)] for part in top]
     assert len(rows) == 24
+    tab.close()
+
+
+def test_the_walkthrough_puts_nothing_unknown_into_a_text(browser, tmp_path):
+    """A short text, most of which the model has never seen: others come of the vocabulary."""
+    model = reader("lstm")
+    assert write_page(tmp_path / "page.html", model, "a,,b,").live
+    tab = browser.open((tmp_path / "page.html").as_uri())
+    found = look_back(model, read(model, "a,,b,").ids, 4, 3)
+    got = tab.run("walkthrough.text.lookBack(4, 3)")
+    np.testing.assert_allclose(got["effects"], found.effects, atol=1e-4)
+    np.testing.assert_allclose(got["slopes"], found.slopes, atol=1e-4)
     tab.close()

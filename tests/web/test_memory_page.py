@@ -97,7 +97,8 @@ def test_one_drawing_of_each_is_seen(browser, file):
 def test_numbers_on_screen_are_the_reports(browser, file):
     report, tab = example(), browser.open(file.as_uri())
     tab.run(OPEN)
-    context = report.context
+    context, gradient = report.context, report.gradients[0]
+    assert context.untrained is not None and gradient.untrained is not None
     found = rows(tab, "Mean loss in nats")[1:-1]
     for k, row in enumerate(found):
         assert row[0] == f"{context.contexts[k]:,}"
@@ -105,7 +106,6 @@ def test_numbers_on_screen_are_the_reports(browser, file):
         assert row[2] == number(context.reset.loss[k], 4)
         assert row[-2] == number(context.untrained.loss[k], 4)
     assert len(found) == len(context.contexts)
-    gradient = report.gradients[0]
     for k, row in enumerate(rows(tab, "Norm of the gradient: x")[1:]):
         assert row[1] == number(gradient.trained.median[k])
         assert row[6] == number(gradient.untrained.high[k])
@@ -132,7 +132,7 @@ def test_curves_lie_where_the_reports_numbers_are(browser, file):
         )
         heights = [float(re.findall(r" ([\d.]+)\)", place)[0]) for place in places]
         found = [a + (b - a) * (y - top) / (bottom - top) for y in heights]
-        assert found == pytest.approx(losses.loss, abs=2e-3)
+        assert losses is not None and found == pytest.approx(losses.loss, abs=2e-3)
     tab.close()
 
 

@@ -119,6 +119,7 @@ def test_rounded_weights_are_the_same_here_and_there(browser, tmp_path, monkeypa
     held = matrices_of(facts["rounded"])
     tab = browser.open(out.as_uri())
     assert "its weights rounded to multiples of at most" in tab.run(f"{LIVE}.textContent")
+    assert "what you type cannot be checked" in tab.run(f"{LIVE}.textContent")
     got = tab.run("walkthrough.text.model.layers.map(({ weights }) => weights.map((own) => "
                   "own.weight && [...own.weight]))")  # fmt: skip
     for number, layer in enumerate(layers_of(model)):

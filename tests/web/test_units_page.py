@@ -18,7 +18,7 @@ from cellwright.inspect.units.page import (
     quantised,
     write_units_page,
 )
-from cellwright.inspect.units.pattern import search
+from cellwright.inspect.units.pattern import beyond, find_pattern
 from cellwright.inspect.units.read import Column, Unit
 from cellwright.inspect.units.states import read_states, tokens
 from tests.inspect.latch import UNIT, latch, quoted
@@ -89,17 +89,25 @@ def test_numbers_are_the_models(kept):
     assert f"token 7 {TEXT[7] if TEXT[7] != ' ' else '␣'} unit 0:4 c = " in said
 
 
-@pytest.mark.parametrize(("first", "end"), [(0, 1), (40, 44), (100, 112), (895, 900), (300, 301)])
+STRETCHES = [(0, 1), (40, 44), (100, 112), (895, 900), (300, 301)]
+STRETCHES += [(at, at + 1 + at % 7) for at in range(3, 880, 25)]
+NONE_ON = [(178, 182), (803, 809)]  # the unit of quotes changes within them
+
+
+@pytest.mark.parametrize(("first", "end"), STRETCHES)
 @pytest.mark.parametrize("state", ["h", "c"])
 def test_the_search_is_that_of_python(kept, state, first, end):
-    """The values that the page holds, searched by both: every number of the answer is the same."""
+    """The model's own values, searched in Python: every number of the page's answer is the same."""
     states = read_states(latch(), tokens(latch(), TEXT).ids)
-    rows = [k for k, column in enumerate(states.columns) if column.state == state]
-    whole = quantised(states.values[rows].double().numpy())[0].astype(np.float64)
-    wanted = search(whole, [states.columns[k] for k in rows], first, end)
     kept.run(f"units.go({{ block: units.blockOf(0, '{state}'), unit: 0 }})")
     kept.run(f"units.select({first}, {end})")
     got = kept.run("units.found")
+    if (first, end) in NONE_ON:
+        assert got is None
+        with pytest.raises(InspectError, match="no unit is on"):
+            find_pattern(states, first, end, state=state)
+        return
+    wanted = find_pattern(states, first, end, state=state)
     assert [(u["k"], u["up"]) for u in got["units"]] == [
         (on.column.place.unit, on.high) for on in wanted.units
     ]
@@ -241,12 +249,12 @@ def test_what_does_not_fit_is_left_out_and_told(monkeypatch):
     assert len(made[0].encode()) < 3_000_000
     monkeypatch.setattr(units_page, "ROOM_FOR_REST", units_page.LARGEST - 9000)
     _, size, left_out = build_units_page("t", read, states, TABLE, Shown(QUOTE), "h")
-    assert size == 7200 // 6
+    assert size == 4800 // 6
     assert left_out[0] == "The states c do not fit and are left out."
     with pytest.raises(InspectError, match="state c: does not fit"):
         build_units_page("t", read, states, TABLE, Shown(Column("c", Unit(0, 1))), "h")
-    with pytest.raises(InspectError, match="beyond the 1200 tokens"):
-        build_units_page("t", read, states, TABLE, Shown(QUOTE, (1190, 1201)), "h")
+    with pytest.raises(InspectError, match="beyond the 800 tokens"):
+        build_units_page("t", read, states, TABLE, Shown(QUOTE, (790, 801)), "h")
 
 
 def test_values_take_a_byte_and_the_page_reads_them(kept, file):
@@ -261,6 +269,13 @@ def test_values_take_a_byte_and_the_page_reads_them(kept, file):
     np.testing.assert_allclose(
         whole * scales[:, None] / 127, states.values, atol=float(scales.max()) / 254 + 1e-6
     )
+
+
+def test_how_far_beyond_its_mean_a_value_is_takes_half_a_byte(kept):
+    values = read_states(latch(), tokens(latch(), TEXT).ids).values.double().numpy()
+    got = np.array(kept.run("[...units.beyond]"), dtype=np.int8)
+    np.testing.assert_array_equal(got[: values.size], beyond(values).ravel())
+    assert len(set(got.tolist())) > 8
 
 
 def test_another_page_is_not_written_over(tmp_path):

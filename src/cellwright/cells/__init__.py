@@ -87,8 +87,8 @@ def find(spec: str) -> type[Cell]:
         raise CellError(f"cell {spec!r}: name the class too, as in {spec}:MyCell")
     if spec.endswith(".json"):
         return _from_data(Path(spec))
-    close = difflib.get_close_matches(spec.lower(), CATALOGUE, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(CATALOGUE)}."
+    close = difflib.get_close_matches(spec.lower(), CATALOGUE, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`cellwright cells` lists them all."
     raise CellError(
         f"no cell named {spec!r:.60}; {hint} A cell of your own: file.py:Class or cell.json"
     )

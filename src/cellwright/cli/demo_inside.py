@@ -66,19 +66,20 @@ def look_inside(where: Path, racer: Racer, beside: Racer, corpus: AgreementCorpu
     probe, before = _example(corpus), corpus.valid[0]
     page = where / "walkthrough.html"
     write_page(page, model, f"{before}\n{probe.text}", other)
-    verb = next(t.position for t in probe.targets if t.kind == "number")
+    verb = next((t.position for t in probe.targets if t.kind == "number"), len(probe.words) - 1)
     token = len(before.split()) + verb  # the word before the verb; a line end stands between
     return Inside(racer, report, why, page, f"t={token}&step={UPDATE}&unit={_unit(report)}")
 
 
 def _example(corpus: AgreementCorpus) -> Probe:
-    """A test sentence of a line or so in which a verb stands far behind its subject."""
-    return next(
+    """A test sentence of a line or so in which a verb stands far behind its subject, or any."""
+    wanted = (
         probe
         for probe in corpus.test
         if len(probe.words) <= LONGEST
         and any(t.kind == "number" and t.distance >= LEAST for t in probe.targets)
     )
+    return next(wanted, corpus.test[0])
 
 
 def _unit(report: "UnitsReport | None") -> int:

@@ -21,18 +21,29 @@ from cellwright.cli.terminal import console, fits, paragraph
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cellwright.lm import LanguageModel
     from cellwright.lm.attribution import Attribution, Part
+    from cellwright.lm.model import States
 
 EXAMPLES = """
 cellwright inspect attribute runs/book --text "The cat sat" --at 4
 cellwright inspect attribute runs/book --text "The cat sat" --spans word
-cellwright inspect attribute runs/agreement-lstm --text "the king near the girls" \\
-    --target sings --against sing --method all -o why.html
+cellwright inspect attribute runs/demo/lstm --before "the teacher sings . <eos>" \\
+    --text "the king near the girls" --target sings --against sing -o why.html
 """
-FAINT = 0.05  # share of the largest score below which a space is not told
+DISPENSABLE = ("replaced by", "spread")  # in a narrow window, in this order; then the others
+SHOWN_BEFORE = 60  # characters of what was read before the text
 # What an AttributionError names, and the flag that a person typed for it.
 FLAGS = ("target", "against", "at", "method", "replacements", "spans", "steps", "furthest", "text")
 
+Before = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="read first and not looked at: sentences such as it was trained on",
+        show_default=False,
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +58,9 @@ Against = Annotated[
 ]
 At = Annotated[
     int | None,
-    typer.Option(metavar="N", help="the token after which it is predicted (default: the last)"),
+    typer.Option(
+        metavar="N", help="the token of --text after which it is predicted (default: the last)"
+    ),
 ]
 Method = Annotated[
     str, typer.Option(metavar="NAME", help="ablation, gradient, integrated-gradients or all")
@@ -76,6 +89,7 @@ Out = Annotated[
 def attribute(
     run: Run,
     text: Text,
+    before: Before = None,
     target: Target = None,
     against: Against = None,
     at: At = None,
@@ -104,6 +118,7 @@ def attribute(
         check_replaceable(out)
     model = load(run, "cpu")
     pieces, _, ids = tokens_of(model, text)
+    new, state = ([], None) if before is None else _begun(model, before)
     try:
         found = model.attribute(
             text,
@@ -115,17 +130,19 @@ def attribute(
             spans=spans,
             furthest=furthest or None,
             steps=steps,
+            state=state,
         )
     except AttributionError as error:
         raise UsageFault(_with_flag(str(error))) from None
-    new = unseen(model, pieces[: found.at + 1], ids)
-    shown = METHODS if method == "all" else (method,)
-    size = None if out is None else put_page(out, _page(found, model.cell.__name__, new))
+    new = list(dict.fromkeys([*new, *unseen(model, pieces[: found.at + 1], ids)]))
+    notes = _notes(before, new)
+    size = None if out is None else put_page(out, _page(found, model.cell.__name__, notes))
     if as_json:
-        facts = {"cell": model.cell.__name__, "text": text, "unseen": new, **found.to_dict()}
-        console().file.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        read = {"cell": model.cell.__name__, "before": before, "text": text, "unseen": new}
+        facts = json.dumps({**read, **found.to_dict()}, indent=2, ensure_ascii=False)
+        console().file.write(facts + "\n")
         return
-    _print(console(), found, shown, top, new)
+    _print(console(), found, METHODS if method == "all" else (method,), top, notes)
     if size is not None:
         console().print(f"\n{out}: {size / 1e3:.0f} kB", soft_wrap=True)
 
@@ -134,7 +151,42 @@ def _listed(replace: list[str] | None) -> list[str] | None:
     """Tokens given one by one or with commas between them; a comma alone is a token."""
     if not replace:
         return None
-    return [token for word in replace for token in (word.split(",") if word.strip(",") else [","])]
+    found = []
+    for word in replace:
+        tokens = [","] if word == "," else word.split(",")
+        if "" in tokens:
+            raise UsageFault(
+                f"--replace: expected tokens with commas between them, got {word!r:.60}, with an "
+                "empty one; for a comma give --replace , by itself"
+            )
+        found += tokens
+    return found
+
+
+def _begun(model: "LanguageModel", before: str) -> "tuple[list[str], States]":
+    """What of a text the model has never seen, and the state after it."""
+    import torch
+
+    from cellwright.inspect.walk.values import tokens_of
+
+    assert model.tokenizer is not None  # a model from a run has one
+    if not model.tokenizer.encode(before):
+        raise UsageFault("--before: expected one token at least, got none; leave it out")
+    pieces, _, ids = tokens_of(model, before)
+    with torch.no_grad():
+        state = model.trace(ids, names="h").state
+    return unseen(model, pieces, ids), state
+
+
+def _notes(before: str | None, new: Sequence[str]) -> list[str]:
+    """What is said of the text that was read."""
+    notes = []
+    if before is not None:
+        cut = before if len(before) <= SHOWN_BEFORE else "…" + before[1 - SHOWN_BEFORE :]
+        notes.append(f"Read before it, and not looked at: {cut!r}.")
+    if new:
+        notes.append(f"The model has never seen {', '.join(map(repr, new))}: read as <unk>.")
+    return notes
 
 
 def _with_flag(text: str) -> str:
@@ -143,12 +195,13 @@ def _with_flag(text: str) -> str:
     return f"--{name}{colon}{rest}" if name in (*FLAGS, "replace") else text
 
 
-def _page(found: "Attribution", cell: str, new: Sequence[str]) -> str:
+def _page(found: "Attribution", cell: str, notes: Sequence[str]) -> str:
     """A page of its own: the same as in a notebook, under a title."""
     from cellwright.web import page
 
     title = f"{cell}: what {found.target!r} leaned on"
-    note = f"<p>{html.escape(_unseen_line(new))}</p>" if new else ""
+    style = "overflow-wrap:anywhere"
+    note = "".join(f'<p style="{style}">{html.escape(said)}</p>' for said in notes)
     body = (
         '<main style="max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem">'
         f"<h1>{html.escape(title)}</h1>{note}{found._repr_html_()}</main>"
@@ -156,37 +209,43 @@ def _page(found: "Attribution", cell: str, new: Sequence[str]) -> str:
     return page(title, styles=("page.css",), body=body, data={}, blobs={}, scripts=())
 
 
-def _unseen_line(new: Sequence[str]) -> str:
-    return f"The model has never seen {', '.join(map(repr, new))}: read as <unk>."
-
-
 def _print(
-    out: "Console", found: "Attribution", shown: Sequence[str], top: int, new: Sequence[str]
+    out: "Console", found: "Attribution", shown: Sequence[str], top: int, notes: Sequence[str]
 ) -> None:
-    from cellwright.lm.attribution import signed
     from cellwright.lm.attribution.html import probabilities
 
-    paragraph(
-        out, f"{found.question} = {signed(found.score)} nats after token {found.at}", "  ", ""
-    )
-    paragraph(out, probabilities(found))
-    if new:
-        paragraph(out, _unseen_line(new))
+    paragraph(out, found.headline, "  ", "")
+    for note in (*notes, probabilities(found)):
+        paragraph(out, note)
     for method in shown:
         scores = found.by_method[method]
         out.print(f"\n{method}; the largest is {max(map(abs, scores)):.2f} nats", style="bold")
         narrow = all(len(part.text) == 1 for part in found.parts)
         (_letters if narrow else _words)(out, found, scores)
     out.print()
-    out.print(_table(out, found, top))
-    if found.warning:
-        paragraph(out, found.warning)
-    else:
-        names = " and ".join(found.by_method)
-        paragraph(out, f"{names} agree on what matters most.")
+    _print_table(out, found, top)
+    paragraph(out, found.warning or _agreement(found))
     out.print()
     for method in shown:
         paragraph(out, found.how(method if method != found.method else None))
+
+
+def _agreement(found: "Attribution") -> str:
+    """What the methods agree on, where none of them warns of another."""
+    from cellwright.lm.attribution.judge import NOTHING, strongest
+
+    *others, last = found.by_method
+    names = f"{', '.join(others)} and {last}"
+    most = {strongest(scores) for scores in found.by_method.values()}
+    if max(abs(score) for scores in found.by_method.values() for score in scores) < NOTHING:
+        return f"{names} agree: nothing matters."
+    if len(most) == 1:
+        part = found.parts[most.pop()]
+        return f"{names} agree: {part.text!r} at {part.start} matters most."
+    return (
+        f"{names} agree nearly: what is strongest by one is at least half as strong as the "
+        "strongest by the other, and has the same sign."
+    )
 
 
 def _words(out: "Console", found: "Attribution", scores: Sequence[float]) -> None:
@@ -197,8 +256,6 @@ def _words(out: "Console", found: "Attribution", scores: Sequence[float]) -> Non
     largest = max(max(map(abs, scores)), 1e-9)
     first, second, used = Coloured(), Coloured(), 0
     for part, score in zip(found.parts, scores, strict=True):
-        if part.text.isspace() and abs(score) < FAINT * largest:
-            continue  # the space between two words that matter, which is there anyway
         word, number = visible(part.text), signed(score)
         width = max(cell_len(word), len(number)) + 1
         if used + width > out.width and used:
@@ -230,33 +287,43 @@ def _letters(out: "Console", found: "Attribution", scores: Sequence[float]) -> N
         out.print(*lines, sep="\n")
 
 
-def _table(out: "Console", found: "Attribution", top: int) -> Table:
-    """The strongest, with as many columns as the window has room for."""
-    made = _columns(found, found.top(top), spread=True, others=True)
-    if not fits(out, made):
-        made = _columns(found, found.top(top), spread=True, others=False)
-    return made if fits(out, made) else _columns(found, found.top(top), spread=False, others=False)
+def _print_table(out: "Console", found: "Attribution", top: int) -> None:
+    """The strongest, with as many columns as the window has room for, and which it has not."""
+    gone: list[str] = []
+    rest = [*DISPENSABLE, *(c.method for c in reversed(found.companions))]
+    while not fits(out, made := _table(found, found.top(top), gone)) and rest:
+        gone.append(rest.pop(0))
+    out.print(made)
+    if gone:
+        paragraph(out, f"Not shown in this narrow window: {', '.join(gone)}.")
 
 
-def _columns(found: "Attribution", parts: "Sequence[Part]", *, spread: bool, others: bool) -> Table:
+def _table(found: "Attribution", parts: "Sequence[Part]", gone: Sequence[str]) -> Table:
     from cellwright.lm.attribution import signed
     from cellwright.lm.attribution.html import visible
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     places = {part.start: k for k, part in enumerate(found.parts)}
-    made.add_column("token")
+    others, spread = (name not in gone for name in DISPENSABLE)
+    companions = [c for c in found.companions if c.method not in gone]
+    made.add_column("token", overflow="fold")
     made.add_column("at", justify="right")
-    made.add_column(found.method, justify="right")
+    made.add_column(_in_two(found.method), justify="right")
     if spread:
         made.add_column("spread", justify="right")
-    for companion in found.companions:
-        made.add_column(companion.method, justify="right")
+    for companion in companions:
+        made.add_column(_in_two(companion.method), justify="right")
     if others:
         made.add_column("replaced by", style="label")
     for part in parts:
         row = [visible(part.text), str(part.start), signed(part.score)]
         row += [f"{signed(part.low)} to {signed(part.high)}"] if spread else []
-        row += [signed(c.scores[places[part.start]]) for c in found.companions]
+        row += [signed(c.scores[places[part.start]]) for c in companions]
         row += [" ".join(map(visible, part.replacements[:3]))] if others else []
         made.add_row(*row)
     return made
+
+
+def _in_two(name: str) -> str:
+    """A method's name over two lines, as a table's head: no wider than its numbers need."""
+    return name.replace("-", "-\n")

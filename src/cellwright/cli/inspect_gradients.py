@@ -12,6 +12,7 @@ from rich.table import Table
 from cellwright import cells as catalogue
 from cellwright.cli import flags
 from cellwright.cli.faults import UsageFault
+from cellwright.cli.outfiles import Overwrite, check_ours, check_place, is_png
 from cellwright.cli.terminal import console, fits, paragraph
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ cellwright inspect gradients runs/book --text other.txt --json
 """
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # lags of the table
 LARGEST = 1e4  # of a bias
+TITLE = b"How much of a state is left in itself"  # stands in an SVG as a comment, too
 
 Runs = Annotated[
     list[Path] | None,
@@ -42,8 +44,14 @@ Cells = Annotated[
         show_default=False,
     ),
 ]
+BIASES = "0,1,3"
 Biases = Annotated[
-    str, typer.Option(metavar="X,Y,...", help="forget biases of the cells that have an f")
+    str | None,
+    typer.Option(
+        metavar="X,Y,...",
+        help=f"forget biases of the cells that have an f (default {BIASES})",
+        show_default=False,
+    ),
 ]
 Hidden = Annotated[int, typer.Option(metavar="N", min=1, help="units of the cells")]
 Lags = Annotated[int, typer.Option(metavar="N", min=1, max=2000, help="longest lag, in steps")]
@@ -63,25 +71,36 @@ Out = Annotated[
 def gradients(
     run: Runs = None,
     cells: Cells = None,
-    forget_bias: Biases = "0,1,3",
+    forget_bias: Biases = None,
     hidden: Hidden = 32,
     lags: Lags = 100,
     samples: Samples = 5,
     text: Text = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     as_json: flags.Json = False,
 ) -> None:
     """Show how a state's gradient fades with the lag, beside its bound and the product of f."""
-    from cellwright.inspect.gradients.of import Draws, of_cell, of_run
+    from cellwright.inspect.gradients.of import Draws, of_cell, of_run, takes_bias
     from cellwright.inspect.gradients.plot import check_path, draw
 
     if out is not None:
+        check_place(out, "flow.svg")
         check_path(out)
+        if not overwrite:
+            check_ours(out, _is_ours, "a picture of ours")
+    elif overwrite:
+        raise UsageFault("--overwrite: replaces the file that -o names; give both, or neither")
     if text is not None and not run:
         raise UsageFault("--text: is read by runs; name one, or leave it out")
     names = cells if cells is not None else "" if run else "rnn,lstm,gru"
     wanted = [(name, catalogue.find(name)) for name in _split(names)]
-    biases = _numbers(forget_bias)
+    biases = _numbers(BIASES if forget_bias is None else forget_bias)
+    if forget_bias is not None and not any(takes_bias(cell, hidden) for _, cell in wanted):
+        raise UsageFault(
+            "--forget-bias: none of the cells has an equation f with a bias, and runs keep theirs; "
+            "leave it out, or name such a cell with --cells"
+        )
     draws = Draws(lags, samples)
     panels = [p for name, cell in wanted for p in of_cell(name, cell, biases, hidden, draws)]
     panels += [p for path in run or [] for p in of_run(path, text, draws)]
@@ -95,6 +114,11 @@ def gradients(
     _print(console(), panels, caption)
     if out is not None:
         console().print(f"picture: {out}", soft_wrap=True)
+
+
+def _is_ours(held: bytes) -> bool:
+    """Whether a file is such a picture; of a PDF that cannot be told."""
+    return is_png(held) or (held.startswith(b"<?xml") and b"<svg " in held and TITLE in held)
 
 
 def _split(text: str) -> list[str]:

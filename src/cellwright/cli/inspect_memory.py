@@ -3,10 +3,9 @@
 import json
 import sys
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,7 +61,7 @@ def memory(
     text: Text = None,
     out: Out = None,
     lags: Lags = None,
-    places: Places = 1024,
+    places: Places = 2048,
     seed: Seed = 0,
     as_json: flags.Json = False,
     show: Open = False,
@@ -186,15 +185,15 @@ def _context(out: "Console", report: "MemoryReport") -> Iterator[Table]:
     rows = []
     for k, context in enumerate(found.contexts):
         excess = found.reset.loss[k] - full
-        mark = " used" if context == found.used else ""
+        ends = {found.lacking: " lacking", found.enough: " enough"}
         others = (found.stranger, found.shuffled, found.untrained)
         rows.append([
-            f"{context:,}{mark}", f"{found.reset.loss[k]:.3f}",
+            f"{context:,}{ends.get(context, '')}", f"{found.reset.loss[k]:.3f}",
             f"{excess:+.3f} ± {found.reset.error[k]:.3f}",
-            *(f"{losses.loss[k]:.3f}" for losses in others),
+            *("" if losses is None else f"{losses.loss[k]:.3f}" for losses in others),
         ])  # fmt: skip
-    ends = (found.reset, found.stranger, found.shuffled, found.untrained)
-    last = [f"{losses.full:.3f}" for losses in ends]
+    kinds = (found.reset, found.stranger, found.shuffled, found.untrained)
+    last = ["" if losses is None else f"{losses.full:.3f}" for losses in kinds]
     rows.append(["all before", last[0], "", *last[1:]])
     rows.append(["by frequency", f"{found.guessing:.3f}", "", "", "", ""])
     heads = ("context", "loss", "above all", "other text", "shuffled", "untrained")
@@ -207,6 +206,8 @@ def _gradients(out: "Console", report: "MemoryReport") -> Iterator[Table]:
     rows = []
     for made in report.gradients:
         for name, decay in ((made.of, made.trained), ("  untrained", made.untrained)):
+            if decay is None:
+                continue
             shown = [f"{decay.median[lag]:.0e}" if lag < len(decay.median) else "." for lag in lags]
             rows.append([name, *shown])
     heads = ["steps back", *(f"{lag}" for lag in lags)]
@@ -217,21 +218,25 @@ def _half_lives(out: "Console", report: "MemoryReport") -> Iterator[Table]:
     window = report.facts.window
     rows = []
     for made in report.half_lives:
-        name = f"layers.{made.layer}.{made.state} ({made.keep})"
+        how = f"{made.keep}, resets" if made.resets else made.keep
+        name = f"layers.{made.layer}.{made.state} ({how})"
         rows.append(_lives(name, made.trained, window))
-        rows.append(_lives("  untrained", made.untrained, window))
+        if made.untrained is not None:
+            rows.append(_lives("  untrained", made.untrained, window))
     heads = ("state", "median", "longest", f"over {window}", "longest tenth", "shortest tenth")
     yield from _narrowed(out, heads, rows)
 
 
-def _lives(name: str, lives: Iterable[float | None], window: int) -> list[str]:
-    from cellwright.inspect.memory.verdict import longest_tenth, sorted_lives
+def _lives(name: str, lives: Sequence[float | None], window: int) -> list[str]:
+    from cellwright.inspect.memory.tables import beyond
+    from cellwright.lm.gates import LONGEST, quantile
 
-    found = sorted_lives(lives)
-    long = sum(life > window for life in found) / len(found)
-    numbers = (median(found), found[-1], longest_tenth(found), found[len(found) // 10])
-    values = [f"{n:.1f}" if n < 1e6 else "no end" for n in numbers]
-    return [name, *values[:2], f"{100 * long:.0f} %", *values[2:]]
+    median, longest, tenth, shortest = (quantile(lives, part) for part in (0.5, 1, LONGEST, 0.1))
+    values = [
+        "no end" if n is None or n >= 1e6 else f"{n:.1f}"
+        for n in (median, longest, tenth, shortest)
+    ]
+    return [name, *values[:2], f"{100 * beyond(lives, window):.0f} %", *values[2:]]
 
 
 def _gates(out: "Console", report: "MemoryReport") -> Iterator[Table]:

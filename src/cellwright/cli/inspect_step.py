@@ -187,8 +187,10 @@ def _print_guesses(
 def _looked_back(model: "LanguageModel", reading: "Reading", spot: "Spot") -> "Attribution":
     """What the next token, or where the text ends the likeliest, owes to the last few tokens."""
     from cellwright.inspect.walk.back import FURTHEST
+    from cellwright.lm.attribution.judge import renamed
 
-    return model.attribute(reading.ids, at=spot.token, furthest=FURTHEST)
+    found = model.attribute(reading.ids, at=spot.token, furthest=FURTHEST)
+    return renamed(found, [reading.pieces[part.start] for part in found.parts])
 
 
 def _print_back(out: "Console", model: "LanguageModel", reading: "Reading", spot: "Spot") -> None:
@@ -203,8 +205,8 @@ def _print_back(out: "Console", model: "LanguageModel", reading: "Reading", spot
     for head in ("at", "token", "effect", "gradient"):
         table.add_column(head, justify="left" if head == "token" else "right")
     for part in found.top(STRONGEST):
-        name, slope = repr(reading.pieces[part.start]), gradient[part.start]
-        table.add_row(str(part.start), name, signed(part.score, 3), signed(slope, 3))
+        effect, slope = signed(part.score, 3), signed(gradient[part.start], 3)
+        table.add_row(str(part.start), repr(part.text), effect, slope)
     out.print(table)
     paragraph(
         out,

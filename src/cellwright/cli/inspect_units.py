@@ -251,6 +251,8 @@ def _print(out: "Console", report: "UnitsReport") -> None:
     out.print(made)
     for kind in KINDS:
         paragraph(out, verdict_of(kind, report), indent="  ", first="")
+    for state, why in report.left_out.items():
+        paragraph(out, f"State {state} was not asked: {why}.", indent="  ", first="")
     paragraph(out, caption(report))
 
 
@@ -276,10 +278,9 @@ def verdict_of(kind: str, report: "UnitsReport") -> str:
             "anything, is spread over several."
         )
     best = max(proven, key=lambda found: found.drops[kind])
-    others = ", ".join(f"{found.unit}" for found in proven if found is not best)
+    others = ", ".join(f"{found.unit} {found.state}" for found in proven if found is not best)
+    whole = report.accuracy[kind]
     return (
-        f"{kind}: unit {best.unit} carries it: without it {report.accuracy[kind]:.1f} % right "
-        f"become {report.accuracy[kind] - best.drops[kind]:.1f} %"
-        + (f"; {others} too" if others else "")
-        + "."
+        f"{kind}: unit {best.unit} {best.state} carries it: without it {whole:.1f} % right become "
+        f"{whole - best.drops[kind]:.1f} %" + (f"; {others} too" if others else "") + "."
     )

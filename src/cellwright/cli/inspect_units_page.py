@@ -88,12 +88,13 @@ def of_agreement(report: "UnitsReport") -> "Table":
     for found in report.findings:
         kind, whole = found.kind, report.accuracy[found.kind]
         lost = found.drops[kind]
-        said = f"Unit {found.unit} is not shown to be needed."
+        said = f"Unit {found.unit} {found.state} is not shown to be needed."
         if found.causal:
             now = f"without it {whole:.1f} % right become {whole - lost:.1f} %"
-            said = f"Unit {found.unit} carries it: {now}."
+            said = f"Unit {found.unit} {found.state} carries it: {now}."
         luck, worst = max(report.shuffled[kind]), max(report.controls[kind], default=0.0)
         cells = (f"{found.auc:.3f}", f"{luck:.3f}", found.high, f"{lost:.1f}", f"{worst:.1f}")
         rows.append(Listed(kind, Column(found.state, found.unit), cells, said))
     heads = ("AUC", "luck", "high means", "lost", "at random")
-    return Table(heads, tuple(rows), caption(report), {})
+    left_out = {f"state {state}": why for state, why in report.left_out.items()}
+    return Table(heads, tuple(rows), caption(report), left_out)

@@ -1,6 +1,7 @@
 """`cellwright inspect units` for any text: which units tell its features, and at what cost."""
 
 import codecs
+import math
 import sys
 from dataclasses import dataclass
 from itertools import islice
@@ -30,8 +31,8 @@ TOKENS = 20_000  # measured on unless told otherwise
 EXCERPT = {"char": 300, "word": 80, "bpe": 120}  # tokens printed with a unit's values, by level
 LONGEST_TOKEN = 40  # characters; of a file so many for each token are read
 MATCHED = {
-    "token": "Told as well by the current token alone",
-    "untrained": "Told as well by a unit of the untrained model",
+    "token": "Not shown to be told better than by the current token alone",
+    "untrained": "Not shown to be told better than by a unit of the untrained model",
     "luck": "Told by no unit better than by luck",
 }
 
@@ -252,7 +253,12 @@ def left_out(report: "TextReport") -> list[str]:
     reasons: dict[str, list[str]] = {}
     for name, why in report.left_out.items():
         reasons.setdefault(why, []).append(name)
-    return [f"Not measured: {', '.join(names)}: {why}." for why, names in reasons.items()]
+    made = [f"Not measured: {', '.join(names)}: {why}." for why, names in reasons.items()]
+    reasons = {}
+    for found in report.findings:
+        if found.unmeasured and found.matched:  # of the others the verdict says it
+            reasons.setdefault(found.unmeasured, []).append(found.probed.feature)
+    return made + [f"Loss not measured: {', '.join(f)}: {why}." for why, f in reasons.items()]
 
 
 HEADS = ("AUC", "luck", "token", "before", "share", "loss")
@@ -288,15 +294,18 @@ def _table(report: "TextReport") -> Table:
 def caption(report: "TextReport") -> str:
     """How the table's numbers were computed."""
     random = count(len(report.drawn))
+    loss = "" if math.isnan(report.loss) else f" where it is {report.loss:.3f}"
     return (
         f"AUC: how well the unit's value after a token tells whether it stands where the row says "
         f"(0.5: not at all, 1: always); the best of {count(report.columns)} values by the text's "
         f"first half, measured on its second. Luck: the best of all on the second half for labels "
-        f"shifted round in a circle, the best of {report.shuffles} such draws. Token: what the "
+        f"shifted round in a circle, the best of {report.shuffles} such draws: by chance alone a "
+        f"row beats it about once in {report.shuffles + 1} times, and for the "
+        f"{count(len(report.findings))} rows together that is not corrected. Token: what the "
         f"rate given the current token alone tells. Before: the best unit of the untrained model. "
         f"Share: of the tokens. Loss: what the loss there rises by when nothing reads the unit, "
-        f"in nats, on {count(report.ablated)} tokens of the second half where it is "
-        f"{report.loss:.3f}; {random} random units stand beside it."
+        f"in nats, on {count(report.ablated)} tokens of the second half{loss}; {random} random "
+        "units stand beside it."
     )
 
 

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from cellwright.cli.faults import UsageFault
-from cellwright.cli.inspect_step import Text
+from cellwright.cli.inspect_step import Text, unseen
 from cellwright.cli.models import Run, load
 from cellwright.cli.runs import quoted
-from cellwright.cli.terminal import console
+from cellwright.cli.terminal import console, paragraph
 
 EXAMPLES = """
 cellwright inspect walkthrough runs/book --text "The cat sat" -o page.html
@@ -47,6 +47,7 @@ def walkthrough(
     model fits into it, it computes what you type there.
     """
     from cellwright.inspect.walk.page import write_page
+    from cellwright.inspect.walk.values import tokens_of
 
     if out.is_dir():
         raise UsageFault(f"--out: {out} is a directory; name a file, as in {out / 'page.html'}")
@@ -56,6 +57,9 @@ def walkthrough(
     made = write_page(out, model, text, beside, [other.name for other in others])
     live = "live: it computes what you type" if made.live else made.why
     console().print(f"{out}: {made.size / 1e6:.1f} MB, {live}", soft_wrap=True)
+    pieces, _, ids = tokens_of(model, text)
+    if new := unseen(model, pieces, ids):
+        paragraph(console(), f"never seen, so read as <unk>: {', '.join(map(repr, new))}")
     if others:
         console().print(
             f"Step 8 can show a second model: --versus {quoted(others[0])}", soft_wrap=True

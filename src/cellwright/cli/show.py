@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellwright.cli.faults import UsageFault
+from cellwright.cli.outfiles import (
+    Overwrite,
+    check_ending,
+    check_ours,
+    check_place,
+    is_png,
+    is_svg,
+)
 from cellwright.cli.show_picture import Focus, Theme, Unrolled, Versus, View
 from cellwright.cli.terminal import console
 from cellwright.targets.equations import equations
@@ -68,7 +76,8 @@ Out = Annotated[
         "--out",
         "-o",
         metavar="FILE",
-        help="a file to write, in place of what it holds; html replaces pages of Cellwright's only",
+        help="a file to write; one that is there is replaced where Cellwright made it, as far as "
+        "that can be told",
     ),
 ]
 Dtype = Annotated[
@@ -136,6 +145,7 @@ def show(
     versus: Versus = None,
     theme: Theme = None,
     out: Out = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show a cell: its equations, its diagram, source that runs anywhere, or its compiled code."""
     if form not in FORMS:
@@ -146,30 +156,52 @@ def show(
     _refuse(form, ["--adjoint"] * adjoint, COMPILED)
     if dtype is not None and dtype not in DTYPES:
         raise UsageFault(f"--dtype: expected {' or '.join(DTYPES)}, got {dtype!r:.40}")
+    if out is not None:
+        check_place(out, f"cell{SUFFIXES.get(form, '.txt')}")
+        check_ending(out, form, ENDINGS)
+    elif overwrite:
+        raise UsageFault("--overwrite: replaces the file that -o names; give both, or neither")
     from cellwright.cells import find
 
-    view = View(unrolled, focus or (), None if versus is None else find(versus), theme)
+    found = find(cell)
+    focused = [_equation(name, found) for name in focus or ()]
+    view = View(unrolled, focused, None if versus is None else find(versus), theme)
     _refuse(form, view.flags, PICTURES)
     if form == "png" and out is None:
         raise UsageFault("--as png: give the file to write, as in -o cell.png")
     specs = (cell,) if versus is None else (cell, versus)
-    asked = Asked(find(cell), input, hidden, _widths(width or ()), dtype, adjoint, view, specs)
+    asked = Asked(found, input, hidden, _widths(width or ()), dtype, adjoint, view, specs)
     made = FORMS[form](asked)
     if out is not None:
-        _write(out, made, form)
+        _write(out, made, form, overwrite)
     elif isinstance(made, str):
         console().file.write(made.rstrip("\n") + "\n")
 
 
-def _write(path: Path, made: str | bytes, form: str) -> None:
-    """Write a form to a file, whole or not at all; a page never over anything but a page."""
-    from cellwright.inspect.files import put_page
-    from cellwright.lm.atomic import replacing
+def _equation(name: str, cell: "type[Cell]") -> str:
+    """A state's equation is called by the state; its class writes `h.next`."""
+    state = name.removesuffix(".next")
+    return state if state in cell.graph.state_names else name
 
-    if form == "html" and isinstance(made, str):
-        put_page(path, made)
-        return
-    data = made if isinstance(made, bytes) else f"{made.rstrip()}\n".encode()
+
+def _write(path: Path, made: str | bytes, form: str, overwrite: bool) -> None:
+    """Write a form to a file, whole or not at all, and unless told otherwise over our own only."""
+    from cellwright.lm.atomic import replacing
+    from cellwright.web import is_page
+
+    if isinstance(made, bytes):
+        data = made
+    elif form == "html":
+        data = made.encode("utf-8", "replace")  # a path may hold what is no text
+    else:
+        data = f"{made.rstrip()}\n".encode()
+    ours = {
+        "svg": (is_svg, "a diagram of ours"),
+        "png": (is_png, "a picture of ours"),
+        "html": (is_page, "a page of ours"),
+    }
+    if not overwrite:
+        check_ours(path, *ours.get(form, (lambda held: held == data, "this very text")))
     with replacing(path) as file:
         file.write(data)
 
@@ -296,3 +328,23 @@ PICTURES = ("svg", "png", "html")
 COMPILED = ("llvm", "asm")
 TYPED = ("plan", *COMPILED)
 SIZED = ("html", "torch", "plan", "passes", *COMPILED)
+TEXTS = tuple(form for form in FORMS if form not in PICTURES)
+ENDINGS = {
+    ".svg": ("svg",),
+    ".png": ("png",),
+    ".html": ("html", "mathml"),
+    ".htm": ("html", "mathml"),
+    ".tex": ("latex",),
+    ".mathml": ("mathml",),
+    ".mml": ("mathml",),
+    ".py": ("torch",),
+    ".json": ("json",),
+    ".ll": ("llvm",),
+    ".s": ("asm",),
+    ".txt": TEXTS,
+    ".md": TEXTS,
+    ".pdf": (),
+    ".jpg": (),
+    ".gif": (),
+}
+SUFFIXES = {forms[0]: ending for ending, forms in reversed(ENDINGS.items()) if forms}

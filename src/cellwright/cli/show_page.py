@@ -14,7 +14,7 @@ from cellwright.cli.cells import OTHER, WIDTH, Entry, entry
 from cellwright.cli.show_picture import View
 from cellwright.targets import counts, mathml, spoken
 from cellwright.targets.formulas import lines
-from cellwright.targets.svg import Picture, svg, unrolled
+from cellwright.targets.svg import Picture, svg, unrolled, versus
 from cellwright.web import page
 
 if TYPE_CHECKING:
@@ -117,7 +117,11 @@ def _pictures(cell: "type[Cell]", view: View) -> Iterator[str]:
         first = f"{graph.cell} beside {view.versus.graph.cell}"
     elif view.focus:
         first = f"The diagram, {' and '.join(view.focus)} in full colour"
-    if not view.unrolled:
+    if view.versus is not None and not view.unrolled:
+        beside, below = view.picture(cell), versus(graph, view.versus.graph, widest=0)
+        yield _figure(first, beside, theme, "where-wide")
+        yield _figure(first, below, theme, "where-narrow")
+    elif not view.unrolled:
         yield _figure(first, view.picture(cell), theme)
     for one in (cell, view.versus):
         if one is not None:
@@ -125,11 +129,15 @@ def _pictures(cell: "type[Cell]", view: View) -> Iterator[str]:
             yield _figure(f"Three steps{alone} in a row", unrolled(one.graph), theme)
 
 
-def _figure(title: str, picture: Picture, theme: str) -> str:
-    """A picture shrinks to the window, as long as its letters can be read; then it is scrolled."""
+def _figure(title: str, picture: Picture, theme: str, where: str = "") -> str:
+    """A picture shrinks to the window, as long as its letters can be read; then it is scrolled.
+
+    `where` is a class that leaves it out of windows that another picture is for.
+    """
+    kind = f' class="{where}"' if where else ""
     name, least = html.escape(title), round(SMALLEST * picture.width)
     return (
-        f'<section><h2>{name}</h2><div class="picture" role="region" tabindex="0" '
+        f'<section{kind}><h2>{name}</h2><div class="picture" role="region" tabindex="0" '
         f'aria-label="{name}"><div style="min-width: {least}px">{svg(picture, theme)}</div>'
         "</div></section>"
     )

@@ -1,7 +1,7 @@
 """Gates: what a model's gates let through and its states are multiplied with, token by token."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from cellwright.runtime.trail import named_values
 
 LOW, HIGH = 0.1, 0.9  # a gate below, or above, is said to be saturated
 SHUT, OPEN = 0.01, 0.99  # a unit of a gate that never leaves one of these is stuck
-LEAST_KEPT: Final = 1e-30  # what is less counts as this: its logarithm is a number
+LONGEST: Final = 0.9  # the part of the units that does not reach the longest tenth
 NO_FADING: Final = 1e-9  # nats a step
 
 
@@ -69,11 +69,67 @@ def _gated(layer: Layer, bias: bool, read: Tensors, at: Tensors, weights: Tensor
     return Gated(tuple(outputs[:count]), values, kept)
 
 
-def fading(kept: Tensor) -> Tensor:
-    """Return -ln of the geometric mean over all but the last dimension: [..., H] to [H]."""
-    return -kept.abs().float().clamp(min=LEAST_KEPT).log().flatten(0, -2).mean(0)
+@dataclass(frozen=True)
+class Fading:
+    """What was seen of a keep over some steps, for each unit.
+
+    lost     nats lost, the sum of -ln |keep| where it is not 0
+    zeros    steps at which it is exactly 0: what was held is gone
+    between  steps at which it is neither 0 nor 1
+    """
+
+    steps: int
+    lost: Tensor  # [H]
+    zeros: Tensor  # [H]
+    between: Tensor  # [H]
+
+    def __add__(self, other: "Fading") -> "Fading":
+        return Fading(
+            self.steps + other.steps,
+            self.lost + other.lost,
+            self.zeros + other.zeros,
+            self.between + other.between,
+        )
+
+    @property
+    def resets(self) -> bool:
+        """Whether a unit is set back at some steps."""
+        return bool(self.zeros.any())
+
+    @property
+    def mixed(self) -> int:
+        """How many units are exactly 0 at some steps, and fade at others: nothing says how long."""
+        return int(((self.zeros > 0) & (self.between > 0)).sum())
+
+    def lives(self) -> tuple[float | None, ...]:
+        """Return for how many steps each unit keeps half; None where it never fades.
+
+        Half-lives ln 2 / -ln f, f the geometric mean. It is 0 for what is 0 at some steps: where
+        the keep is only 0 or 1, this is the mean number of steps from one 0 to the next instead.
+        Expects that no unit is `mixed`.
+        """
+        made = []
+        for lost, zeros in zip(self.lost.tolist(), self.zeros.tolist(), strict=True):
+            rate = lost / self.steps
+            kept = math.log(2) / rate if rate > NO_FADING else None
+            made.append(self.steps / zeros if zeros else kept)
+        return tuple(made)
 
 
-def half_life(rate: float) -> float | None:
-    """Return how many steps half is kept for at a rate of fading; None where it never fades."""
-    return math.log(2) / rate if rate > NO_FADING else None
+def fading(kept: Tensor) -> Fading:
+    """Look at what a state is multiplied with, [..., H]; all but the last dimension are steps."""
+    flat = kept.detach().abs().double().flatten(0, -2)  # [steps, H]
+    none = flat == 0
+    lost = -flat.masked_fill(none, 1.0).log().sum(0)
+    return Fading(len(flat), lost, none.sum(0), (~none & (flat != 1)).sum(0))
+
+
+def quantile(lives: Iterable[float | None], part: float) -> float | None:
+    """Return the least half-life that so large a part of the units does not exceed.
+
+    0.9 is where the longest tenth begins. None is one that never fades, in what is given and found.
+    """
+    ordered = sorted(math.inf if life is None else life for life in lives)
+    # a product such as 0.1 * 30 lies a little above the number it should be
+    found = ordered[max(0, math.ceil(part * len(ordered) - 1e-9) - 1)]
+    return None if math.isinf(found) else found

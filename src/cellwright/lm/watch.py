@@ -10,7 +10,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cellwright.lm.corpus import TokenFile, Windows
-from cellwright.lm.gates import HIGH, LOW, OPEN, SHUT, fading, gated, half_life
+from cellwright.lm.gates import (
+    HIGH,
+    LONGEST,
+    LOW,
+    OPEN,
+    SHUT,
+    Fading,
+    fading,
+    gated,
+    quantile,
+)
 from cellwright.lm.model import LanguageModel
 
 MOST_ROWS: Final = 8
@@ -37,8 +47,8 @@ class GateWatch:
 class HalfLife:
     """How long a state's units keep half their content, in steps: the median, the longest tenth.
 
-    ln 2 / -ln(f), f the geometric mean of what the unit is multiplied with at each step; None where
-    it never fades.
+    ln 2 / -ln(f), f the geometric mean of what the unit is multiplied with at each step; where that
+    is only 0 or 1, the mean number of steps between two zeros; None where it never fades.
     """
 
     median: float | None
@@ -108,10 +118,12 @@ class Watch:
         gone = [lag for lag, g in zip(self.lags, self.gradient, strict=True) if lag and g < least]
         if not gone or gone[0] > self.lags[-1] / 2:
             return None
+        gated = any("f" in layer.gates for layer in self.layers)
+        remedy = "a higher --forget-bias" if gated else "a cell with a memory, such as lstm or gru"
         return (
             f"gradients vanish within the window: {gone[0]} tokens back less than {NOTHING:g} of "
             f"the largest is left, so what stands further back of the {self.lags[-1] + 1} is "
-            "not learnt from; use a cell with a memory, or a higher --forget-bias"
+            f"not learnt from; use {remedy}"
         )
 
     def _exploding(self) -> str | None:
@@ -165,7 +177,11 @@ def _layers(model: LanguageModel, ids: Tensor, start: Any) -> tuple[LayerWatch, 
     return tuple(
         LayerWatch(
             {name: _gate(values) for name, values in seen.gates.items()},
-            {state: _half_life(values) for state, (_, values) in seen.kept.items()},
+            {
+                state: _half_life(found)
+                for state, (_, values) in seen.kept.items()
+                if not (found := fading(values)).mixed
+            },
         )
         for seen in gated(model, ids, first)
     )
@@ -179,11 +195,9 @@ def _gate(values: Tensor) -> GateWatch:
     return GateWatch(*(share.float().mean().item() for share in shares))
 
 
-def _half_life(kept: Tensor) -> HalfLife:
-    """Of what a state is multiplied with, [..., H]."""
-    rates = fading(kept)
-    shown = torch.quantile(rates, rates.new_tensor([0.5, 0.1])).tolist()
-    return HalfLife(*(half_life(rate) for rate in shown))
+def _half_life(seen: Fading) -> HalfLife:
+    lives = seen.lives()
+    return HalfLife(quantile(lives, 0.5), quantile(lives, LONGEST))
 
 
 def _gradient(

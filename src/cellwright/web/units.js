@@ -8,28 +8,25 @@ const signed = (v) => (brief(v).startsWith("−") ? brief(v) : `+${brief(v)}`);
 const minus = (text) => text.replace(/(^|\s)-(?=\d)/g, "$1−");
 const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
-/** Where the units that are on throughout tokens `first` to `end` are on elsewhere: units/pattern.py. */
+/**
+ * Where the units that are on throughout tokens `first` to `end` are on elsewhere: the search of
+ * inspect/units/pattern.py. rows: how many levels each value is beyond, above its unit's mean or (negative) below it.
+ */
 function search(rows, first, end, { levels, enough, most }) {
   const size = rows[0].length, length = end - first, starts = size - length + 1;
-  const stats = rows.map((row) => {
-    let sum = 0, squares = 0;
-    for (const v of row) { sum += v; squares += v * v; }
-    const mean = sum / size;
-    return { mean, spread: Math.sqrt(Math.max(0, squares / size - mean * mean)) };
-  });
-  const isOn = (k, up, level) => {
-    const { mean, spread } = stats[k], low = mean - level * spread, high = mean + level * spread;
-    return up ? (v) => v > high : (v) => v < low;
+  const isOn = (up, level) => {
+    const least = levels.length - levels.indexOf(level); // the highest level comes first
+    return up ? (v) => v >= least : (v) => v <= -least;
   };
   const throughout = (level) => rows.flatMap((row, k) =>
-    [true, false].filter((up) => row.subarray(first, end).every(isOn(k, up, level))).map((up) => ({ k, up })));
+    [true, false].filter((up) => row.subarray(first, end).every(isOn(up, level))).map((up) => ({ k, up })));
   const tried = levels.map((level) => ({ level, chosen: throughout(level) }));
   const { level, chosen } = tried.find((t) => t.chosen.length >= enough) ?? tried.find((t) => t.chosen.length) ?? tried.at(-1);
   if (!chosen.length) return null;
   const together = new Int32Array(starts), anywhere = new Int32Array(starts), wanted = new Map(chosen.map((c) => [`${c.k} ${c.up}`, c]));
   for (let k = 0; k < rows.length; k++) {
     for (const up of [true, false]) {
-      const on = isOn(k, up, level), own = wanted.get(`${k} ${up}`);
+      const on = isOn(up, level), own = wanted.get(`${k} ${up}`);
       let run = 0, held = 0;
       for (let t = 0; t < size; t++) {
         run = on(rows[k][t]) ? run + 1 : 0;
@@ -78,10 +75,11 @@ function atLeast(events) {
 }
 
 class Units {
-  constructor(facts, values) {
+  constructor(facts, values, beyond) {
     this.facts = facts;
     this.size = facts.pieces.length;
     this.values = values;
+    this.beyond = beyond;
     const { layer, state, unit } = facts.shown;
     this.at = { block: this.blockOf(layer, state), unit, t: 0, anchor: 0, stretch: null };
   }
@@ -90,8 +88,8 @@ class Units {
     return this.facts.blocks.findIndex((b) => b.layer === layer && b.state === state);
   }
 
-  row(column) {
-    return this.values.subarray(column * this.size, (column + 1) * this.size);
+  row(column, of = this.values) {
+    return of.subarray(column * this.size, (column + 1) * this.size);
   }
 
   get column() {
@@ -178,7 +176,7 @@ class Units {
     const { state } = this.facts.blocks[this.at.block];
     const columns = this.facts.blocks.filter((b) => b.state === state)
       .flatMap((b) => Array.from({ length: b.units }, (_, unit) => ({ block: this.facts.blocks.indexOf(b), unit, column: b.first + unit })));
-    this.found = search(columns.map(({ column }) => this.row(column)), first, end, this.facts);
+    this.found = search(columns.map(({ column }) => this.row(column, this.beyond)), first, end, this.facts);
     const held = new Set();
     for (const { best } of this.found?.matches ?? []) for (let t = best; t < best + end - first; t++) held.add(t);
     this.spans.forEach((span, t) => {
@@ -325,8 +323,18 @@ class Units {
   }
 }
 
+/** Two numbers a byte, the low half first, from -levels to levels. */
+function halves(text) {
+  const bytes = new Uint8Array(decodeWords(text).buffer), made = new Int8Array(2 * bytes.length);
+  bytes.forEach((byte, k) => {
+    made[2 * k] = (byte & 15) - facts.levels.length;
+    made[2 * k + 1] = (byte >> 4) - facts.levels.length;
+  });
+  return made;
+}
+
 const facts = JSON.parse(place("facts").textContent);
-const units = new Units(facts, new Int8Array(decodeWords(place("values").textContent).buffer));
+const units = new Units(facts, new Int8Array(decodeWords(place("values").textContent).buffer), halves(place("beyond").textContent));
 units.begin();
 globalThis.units = units; // for those who look on in the console
 document.documentElement.dataset.ready = "true";

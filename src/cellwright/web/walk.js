@@ -6,10 +6,11 @@ function sayLive(facts, worst) {
   const sure = worst < 1e-3;
   const coarsest = facts.rounded && Math.max(...facts.rounded.parts.map(([, , step]) => step));
   const weights = facts.rounded ? `, with its weights rounded to multiples of at most ${small(coarsest)} so that they fit` : "";
+  const typed = facts.rounded && facts.level !== "bpe" ? " on the text that it was made with; what you type cannot be checked" : "";
   live.dataset.difference = worst;
   live.className = sure ? "good" : "warning";
   live.textContent = sure
-    ? `Live: this page computes the model itself${weights}. Its logits differ from PyTorch's by ${small(worst)} at the most.`
+    ? `Live: this page computes the model itself${weights}. Its logits differ from PyTorch's by ${small(worst)} at the most${typed}.`
     : `Do not trust this page: its logits differ from PyTorch's by ${small(worst)}. Please report it, with your browser's name.`;
 }
 

@@ -109,6 +109,7 @@ class Model {
   constructor(spec, at) {
     this.graph = spec.graph;
     this.vocab = spec.vocab;
+    this.unknown = spec.unknown; // null for byte pairs, which know every text
     this.embed = spec.embed;
     this.embedding = at(spec.embedding);
     this.decoder = at(spec.decoder);
@@ -193,18 +194,21 @@ function logSoftmax(logits) {
 const FURTHEST = 24, REPLACEMENTS = 3;
 
 /** For each token of a text the others that take its place, as the Python side chooses them. */
-function replacementsOf(ids, vocab) {
+function replacementsOf(ids, { vocab, unknown }) {
   const counts = new Map();
   for (const id of ids) counts.set(id, (counts.get(id) || 0) + 1);
   const order = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || a - b);
-  for (let k = 0; k < Math.min(vocab, REPLACEMENTS + counts.size + 1); k++) if (!counts.has(k)) order.push(k);
-  return (id) => order.filter((r) => r !== id).slice(0, REPLACEMENTS);
+  for (let k = 0; k < Math.min(vocab, REPLACEMENTS + counts.size + 2); k++) if (!counts.has(k)) order.push(k);
+  return (id) => {
+    const others = order.filter((r) => r !== id), known = others.filter((r) => r !== unknown);
+    return known.length ? known.slice(0, REPLACEMENTS) : others;
+  };
 }
 
 /** What the prediction of `target` after token `t` owes to each of the tokens before it. */
 function lookBack(model, ids, reading, t, target) {
   const first = Math.max(0, t + 1 - FURTHEST);
-  const others = replacementsOf(ids, model.vocab);
+  const others = replacementsOf(ids, model);
   const rows = ids.slice(0, t + 1).map((id) => model.row(id));
   const whole = logSoftmax(reading[t].logits)[target];
   const effects = [], slopes = [];

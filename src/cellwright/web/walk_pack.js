@@ -1,4 +1,4 @@
-// Rounded weights: signs to bits, bits to whole numbers. walk_pack.py makes what is read here.
+// Rounded weights: signs to bits, bits to whole numbers. inspect/walk/pack.py makes what is read here.
 
 const ONE_BYTE = Array.from({ length: 95 }, (_, k) => String.fromCharCode(32 + k)).filter((c) => !'"<\\'.includes(c)).join("");
 const TWO = 0xa0, TWOS = 0x800 - TWO, THREE = 0x3400;

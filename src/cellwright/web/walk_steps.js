@@ -91,26 +91,37 @@ function guesses(page, t) {
   return best.some(({ id }) => id === target) ? best : [...best, text.of(t, target)];
 }
 
+/** The difference of two numbers as they are shown, so that a reader finds the same. */
+const lack = (a, b) => (Math.round(100 * shownAs(a)) - Math.round(100 * shownAs(b))) / 100;
+const shownAs = (v) => Number(v.toFixed(2));
+
 /** What each model would need if it were told of the last tokens only: a table, and what it says. */
 function howFarBack(models) {
   const NEAR = 0.1, counts = models[0].past.map(([k]) => k);
   const enough = ({ label, past, mean }) => {
-    const found = past.find(([, bits]) => bits <= mean + NEAR);
-    return found ? `${label} needs the last ${found[0] === 1 ? "token" : `${found[0]} tokens`} to come within ${NEAR} bits of what it reaches with all of the past`
-      : `${label} makes use of more than the last ${counts.at(-1)} tokens: all of the past gives it ${brief(past.at(-1)[1] - mean)} bits more`;
+    const found = past.find((_, n) => past.slice(n).every(([, bits]) => lack(bits, mean) <= NEAR));
+    return found ? `${label} must be told of the last ${found[0] === 1 ? "token" : `${found[0]} tokens`}`
+      : `${label} must be told of more than the last ${counts.at(-1)} tokens, which leave it ${brief(lack(past.at(-1)[1], mean))} bits above`;
   };
   const most = Math.max(...models.flatMap(({ past, mean }) => [mean, ...past.map(([, bits]) => bits)]));
   const bar = (bits) => (bits === undefined ? cell("–") : h("td", { class: "bar" }, h("span", { style: `width:${(100 * bits) / most}%`, "aria-hidden": "true" }), h("b", {}, brief(bits))));
   const row = (label, pick) => h("tr", {}, h("th", { scope: "row" }, label), models.map((model) => bar(pick(model))));
   return [
     h("h3", {}, "How far back it looks"),
-    note(`On this text ${models.map(enough).join("; ")}.`),
+    note(`On this text, to stay at most ${NEAR} bits above what all of the past gives, ${models.map(enough).join("; ")}.`),
     table("Bits a token where each is predicted from the last few before it alone", ["told of", ...models.map(({ label }) => label)], [
       ...counts.map((k) => row(k === 1 ? "the last token" : `the last ${k}`, ({ past }) => past.find(([n]) => n === k)?.[1])),
       row("all of the past", ({ mean }) => mean),
     ]),
     note("The same weights read the last tokens from states of 0, for every token of the text. What came further back cannot help there."),
   ];
+}
+
+/** What a mean surprise amounts to: a guess among so many, or worse than a guess among all. */
+function asIfAmong(bits, vocab) {
+  const blind = Math.log2(vocab);
+  if (bits <= blind) return `as if it had to guess among ${brief(2 ** shownAs(bits), 1)} equally likely ones`;
+  return `more than the ${brief(blind)} bits of a blind guess among the ${vocab} tokens that it knows: it expected something else`;
 }
 
 const STEPS = {
@@ -123,7 +134,7 @@ const STEPS = {
       h("th", { scope: "row" }, h("button", { type: "button", onclick: () => page.go({ t: k }) }, `${k} `, token(text.pieces[k]))),
       cell(brief(bits)), cell(brief(100 * 2 ** -bits, 1), " %"), cell(token(page.name(text.best(k - 1)[0].id)), ` ${brief(100 * text.best(k - 1)[0].p, 1)} %`)));
     return [
-      seen.length ? say(`${text.pieces.length} tokens. On average the model was surprised by ${brief(mean)} bits a token, as if it had to guess among ${brief(2 ** mean, 1)} equally likely ones.`)
+      seen.length ? say(`${text.pieces.length} tokens. On average the model was surprised by ${brief(mean)} bits a token, ${asIfAmong(mean, facts.vocab)}.`)
         : say("One token: nothing came before it that could predict it."),
       note("Surprise is −log₂ p, p being the probability that the model gave to the token that came. The first token is read, not predicted."),
       rows.length ? table("What surprised it most", ["token", "bits", "p", "its own guess"], rows) : null,
@@ -251,7 +262,7 @@ const STEPS = {
     const most = Math.max(...sides.flatMap(({ bits }) => seen.map(bits)), 1);
     const strip = ({ label, bits }) => h("figure", { class: "side" }, h("figcaption", {}, `${label}: ${brief(mean({ bits }))} bits a token`),
       h("p", { class: "strip", dir: "auto" }, text.pieces.flatMap((piece, k) => [h("span", { style: bits(k) === null ? "" : painted(surprise(bits(k) / most)) }, piece === "\n" ? "⏎" : piece), piece === "\n" ? h("br", {}) : facts.exact ? "" : " "])));
-    const better = mean(other) - mean(sides[0]);
+    const better = lack(mean(other), mean(sides[0]));
     return [
       say(`Here the ${facts.cell} needs ${brief(mean(sides[0]))} bits a token, ${other.label === facts.cell ? "the other" : other.label} ${brief(mean(other))}: `, better >= 0 ? `${brief(better)} fewer.` : `${brief(-better)} more.`),
       ...sides.map(strip),
@@ -259,7 +270,7 @@ const STEPS = {
       ...howFarBack([{ label: facts.cell, past: text.past(), mean: mean(sides[0]) },
         ...(page.beside ? [{ label: page.beside.label, past: page.beside.past(), mean: mean(sides[1]) }] : [])]),
       table(`Where the ${facts.cell} gains most on ${other.label}`, ["token", ...sides.map(({ label }) => label), "gain, bits"],
-        top.map((k) => h("tr", {}, h("th", { scope: "row" }, h("button", { type: "button", onclick: () => page.go({ t: k }) }, `${k} `, token(text.pieces[k]))), sides.map(({ bits }) => cell(brief(bits(k)))), cell(brief(gain(k)))))),
+        top.map((k) => h("tr", {}, h("th", { scope: "row" }, h("button", { type: "button", onclick: () => page.go({ t: k }) }, `${k} `, token(text.pieces[k]))), sides.map(({ bits }) => cell(brief(bits(k)))), cell(brief(lack(other.bits(k), text.bits(k))))))),
       page.beside ? null : note(facts.invite),
     ];
   },

@@ -1,5 +1,6 @@
 // What stands around the steps: where somebody looks, the text, the unit over time.
 
+const INSIDE = ["in", "forget", "write", "update", "reveal"]; // steps that look at one unit
 const NARROW = matchMedia("(max-width: 40rem)");
 
 const gate = (v) => mix(hue("none"), hue("gate"), v);
@@ -116,12 +117,26 @@ class Page {
         legend: `Orange: it helps the prediction; blue: it stands in its way; ${brief(scale, 2)} nats at the most.`,
       };
     }
+    if (INSIDE.includes(facts.steps[at.step].key)) return this.held();
     const most = Math.max(...text.pieces.map((_, k) => text.bits(k) ?? 0), 1);
     const more = `The more amber, the more surprised the model was: ${brief(most, 1)} bits at the most, 0 where it was sure.`;
     return {
       paint: (k) => (text.bits(k) === null ? "" : painted(surprise(text.bits(k) / most))),
       said: (k) => (text.bits(k) === null ? "the first: not predicted" : `surprise ${brief(text.bits(k))} bits`),
       legend: text.pieces.length > 1 ? more : "The first token is read, not predicted.",
+    };
+  }
+
+  /** The colours of the steps inside the cell: what the unit holds after each token. */
+  held() {
+    const { at, facts, text } = this, widths = facts.widths[at.layer];
+    const { name, next } = [...facts.updates, ...facts.states].find(({ leaf }) => at.unit < widths[leaf]);
+    const bounded = facts.traced.some(({ node, kind }) => node === next && kind !== "free");
+    const scale = bounded ? 1 : this.scale(next), value = (k) => text.value(at.layer, next, k)[at.unit];
+    return {
+      paint: (k) => painted(signed(value(k), scale)),
+      said: (k) => `${name} of unit ${at.unit} ${brief(value(k))}`,
+      legend: `${name} of unit ${at.unit} after each token: orange above 0, blue below, full at ±${brief(scale)}.`,
     };
   }
 

@@ -52,11 +52,16 @@ def of_cell(
         return gradient_flow(module, x, draws.lags)[0]
 
     with torch.random.fork_rng(devices=[]):
-        gated = "f.bias" in _module(cell, hidden).blocks()
-        for bias in biases if gated else (None,):
+        for bias in biases if takes_bias(cell, hidden) else (None,):
             made = joined([flow(seed, bias) for seed in range(draws.samples)])
             title = name if bias is None else f"{name}, forget bias {bias:g}"
             yield Panel(title, "untrained", made)
+
+
+def takes_bias(cell: type[Cell], hidden: int) -> bool:
+    """Whether a cell has a forget gate with a bias: an equation f."""
+    with torch.random.fork_rng(devices=[]):
+        return "f.bias" in _module(cell, hidden).blocks()
 
 
 def _module(cell: type[Cell], hidden: int) -> Recurrent:

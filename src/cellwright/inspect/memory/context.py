@@ -20,6 +20,7 @@ BEYOND_CHANCE = 3.0  # standard errors
 LEAST_GAIN = 0.005  # nats: what is less is not worth a word
 CONTROLS = 256  # places of the controls, or all, where that is fewer
 CALL_TOKENS = 32_768  # of one batch: bounds the memory, does not change the result
+CALL_NUMBERS = 16_000_000  # of logits at a time: the same
 
 Contexts = Sequence[int]
 
@@ -75,38 +76,46 @@ def spread(first: int, last: int, count: int) -> Tensor:
 
 
 def measure(
-    trained: Read, untrained: Read, chosen: Places, seed: int, on_context: Callable[[int], None]
+    trained: Read,
+    untrained: Read | None,
+    chosen: Places,
+    seed: int,
+    on_context: Callable[[int], None],
 ) -> Context:
     """Measure the losses at the chosen places; `on_context` hears of each context before it."""
-    kinds: dict[str, list[Tensor]] = {k: [] for k in ("reset", "stranger", "shuffled", "untrained")}
+    kinds: dict[str, list[Tensor]] = {k: [] for k in ("reset", "stranger", "shuffled")}
+    fresh: list[Tensor] = []
     generator = torch.Generator().manual_seed(seed)
     for context in chosen.contexts:
         on_context(context)
         kinds["reset"].append(_reset(trained, chosen.targets, context))
-        kinds["untrained"].append(_reset(untrained, chosen.controls, context))
         kinds["stranger"].append(_stranger(trained, chosen, context))
         kinds["shuffled"].append(_shuffled(trained, chosen, context, generator))
+        if untrained is not None:
+            fresh.append(_reset(untrained, chosen.controls, context))
     losses = {
         name: _losses(
-            rows,
-            untrained if name == "untrained" else trained,
-            chosen.targets if name == "reset" else chosen.controls,
-            chosen.targets,
+            rows, trained, chosen.targets if name == "reset" else chosen.controls, chosen.targets
         )
         for name, rows in kinds.items()
     }
-    known = guesses(trained.ids, chosen.targets, trained.model.shape.vocab)
     full = trained.losses[chosen.targets]
-    shortest = kinds["reset"][0]
-    used, at_least = used_context(chosen.contexts, losses["reset"], full, shortest, known)
+    known = guesses(trained.ids, chosen.targets, trained.model.shape.vocab)
+    lacking, enough = bracket(chosen.contexts, losses["reset"])
     return Context(
         contexts=chosen.contexts,
         places=len(chosen.targets),
         controls=len(chosen.controls),
         **losses,
+        untrained=(
+            None
+            if untrained is None
+            else _losses(fresh, untrained, chosen.controls, chosen.targets)
+        ),
         guessing=known.mean().item(),
-        used=used,
-        used_at_least=at_least,
+        guessing_error=_paired(known, full)[1],
+        lacking=lacking,
+        enough=enough,
     )
 
 
@@ -116,25 +125,21 @@ def guesses(ids: Tensor, targets: Tensor, vocab: int) -> Tensor:
     return -(counts[ids[targets]].double() / (len(ids) - 1 + vocab)).log()
 
 
-def used_context(
-    contexts: Contexts, reset: Losses, full: Tensor, shortest: Tensor, known: Tensor
-) -> tuple[int | None, bool]:
-    """Return from which context on more does not help, and whether even the longest does not do.
+def bracket(contexts: Contexts, losses: Losses) -> tuple[int | None, int | None]:
+    """Return the longest context that is shown to lack something, and the first shown to be enough.
 
-    A context lacks something where its loss is above `full` beyond chance and by enough to matter.
-    full, shortest, known: losses [M] with all text before, the shortest context and none.
+    Between the two lies what the places cannot tell. None: no context is shown to be so.
     """
-    if not better(full, known):
-        return None, False
-    lacking = [
-        k
-        for k, (loss, error) in enumerate(zip(reset.loss, reset.error, strict=True))
-        if above(loss - reset.full, error)
+    excess = [
+        (loss - losses.full, error) for loss, error in zip(losses.loss, losses.error, strict=True)
     ]
-    if not lacking:
-        return (contexts[0] if better(shortest, known) else None), False
-    last = lacking[-1]
-    return contexts[min(last + 1, len(contexts) - 1)], last == len(contexts) - 1
+    lacking = [k for k, one in zip(contexts, excess, strict=True) if above(*one)]
+    enough = None
+    for context, one in zip(reversed(contexts), reversed(excess), strict=True):
+        if not negligible(*one):
+            break
+        enough = context
+    return (lacking[-1] if lacking else None), enough
 
 
 def above(excess: float, error: float) -> bool:
@@ -142,10 +147,9 @@ def above(excess: float, error: float) -> bool:
     return excess > max(BEYOND_CHANCE * error, LEAST_GAIN)
 
 
-def better(losses: Tensor, others: Tensor) -> bool:
-    """Whether losses are below others at the same places."""
-    mean, error = _paired(others, losses)
-    return above(mean, error)
+def negligible(excess: float, error: float) -> bool:
+    """Whether a loss is shown to be above another by too little to matter, or not at all."""
+    return excess + BEYOND_CHANCE * error < LEAST_GAIN
 
 
 def _paired(a: Tensor, b: Tensor) -> tuple[float, float]:
@@ -195,6 +199,11 @@ def last_losses(r: Read, rows: Tensor, start: Sequence[Tensors], targets: Tensor
         part = slice(at, at + size)
         here = [tuple(s[part] for s in layer) for layer in start]
         h, _ = read_on(r.model, rows[part], here)
-        logits = r.model.decoder(h[-1])  # [rows, V]
-        found.append(cross_entropy(logits.float(), r.ids[targets[part]], reduction="none"))
+        wanted = r.ids[targets[part]]
+        # after a context of one token there are as many rows as tokens in a batch: with a large
+        # vocabulary the logits of all would be gigabytes
+        some = max(1, CALL_NUMBERS // r.model.shape.vocab)
+        for last, ids in zip(h[-1].split(some), wanted.split(some), strict=True):
+            logits = r.model.decoder(last)  # [rows, V]
+            found.append(cross_entropy(logits.float(), ids, reduction="none"))
     return torch.cat(found)

@@ -15,7 +15,7 @@ from cellwright.inspect.memory import context as memory_context
 from cellwright.inspect.memory import gates as memory_gates
 from cellwright.inspect.memory import gradients as memory_gradients
 from cellwright.inspect.memory.methods import left_out, methods
-from cellwright.inspect.memory.report import Facts, Gradient, MemoryReport
+from cellwright.inspect.memory.report import Decay, Facts, Gradient, MemoryReport
 from cellwright.inspect.memory.text import Read, Source, read, source
 from cellwright.inspect.memory.verdict import verdict
 from cellwright.inspect.units.features import probe
@@ -25,7 +25,7 @@ from cellwright.lm.model import LanguageModel
 from cellwright.lm.run import read_config
 
 LAGS = 200  # steps back, unless asked for another number
-PLACES = 1024
+PLACES = 2048
 WINDOWS = 64  # predictions whose gradient is taken
 SHUFFLES = 50
 UNITS = {"char": "character", "word": "word", "bpe": "token"}
@@ -116,7 +116,7 @@ def report(
     wanted = [*chosen.starts, *windows.starts, *memory_gates.starts(tokens)]
     on_progress("reading the text")
     model, fresh = (_exact(m) for m in (subject.model, subject.fresh))
-    after, before = (read(m, given.ids, wanted) for m in (model, fresh))
+    after, before = read(model, given.ids, wanted), _control(read(fresh, given.ids, wanted))
     _check(subject.name, after)
     context = memory_context.measure(
         after, before, chosen, asked.seed, lambda k: on_progress(f"{k} tokens of context")
@@ -124,14 +124,13 @@ def report(
     on_progress("gradients by lag")
     gradients, silent = _gradients(after, before, windows)
     on_progress("gates")
-    gating, first = memory_gates.look(after), memory_gates.look(before)
-    half_lives = tuple(
-        made
-        for made in memory_gates.half_lives(gating, first)
-        if f"layers.{made.layer}.{made.state}" not in silent
-    )
+    gating = memory_gates.look(after)
+    first = None if before is None else memory_gates.look(before)
+    half_lives = memory_gates.half_lives(gating, first, silent)
     on_progress("units")
-    probes = probe(model, given.ids, untrained=fresh, shuffles=SHUFFLES, seed=asked.seed)
+    probes = None
+    if before is not None:
+        probes = probe(model, given.ids, untrained=fresh, shuffles=SHUFFLES, seed=asked.seed)
     facts = _facts(subject, given, asked)
     made = MemoryReport(
         facts=facts,
@@ -141,9 +140,9 @@ def report(
         half_lives=half_lives,
         gates=gating.gates,
         dead=gating.dead,
-        probes=probes.probed,
-        methods=methods(facts, context, windows, given.whole, probes),
-        left_out=left_out(facts, silent, half_lives, gating, probes),
+        probes=() if probes is None else probes.probed,
+        methods=methods(facts, context, windows, given.whole, _computed_in(subject.model)),
+        left_out=left_out(subject.model.cell, silent, half_lives, (gating, first), probes),
     )
     return dataclasses.replace(made, verdict=verdict(made, varied=subject.varied))
 
@@ -153,6 +152,19 @@ def _exact(model: LanguageModel) -> LanguageModel:
     if model.embedding.weight.dtype not in (torch.float32, torch.float64):
         model = copy.deepcopy(model).float()
     return model.eval()
+
+
+def _computed_in(model: LanguageModel) -> str:
+    """In which numbers the report computes: the weights', or float32 where they are smaller."""
+    dtype = model.embedding.weight.dtype
+    if dtype in (torch.float32, torch.float64):
+        return f"{dtype}".removeprefix("torch.")
+    return f"float32, although the weights are {dtype}".replace("torch.", "")
+
+
+def _control(before: Read) -> Read | None:
+    """The untrained model's reading, where its predictions are numbers."""
+    return before if bool(before.losses[1:].isfinite().all()) else None
 
 
 def _windows(tokens: int, lags: int | None) -> memory_gradients.Windows:
@@ -176,23 +188,28 @@ def _check(name: str, after: Read) -> None:
 
 
 def _gradients(
-    trained: Read, untrained: Read, windows: memory_gradients.Windows
+    trained: Read, untrained: Read | None, windows: memory_gradients.Windows
 ) -> tuple[tuple[Gradient, ...], dict[str, str]]:
     """The gradients in float64, and what has none to show, or not at all lags, and why."""
-    after, before = (_norms(r, windows) for r in (trained, untrained))
+    after = _norms(trained, windows)
+    before = {} if untrained is None else _norms(untrained, windows)
     made, silent = [], {}
     for name, values in after.items():
-        first = before[name]
-        if name != "x" and not values.any() and not first.any():
+        first = before.get(name)
+        if name != "x" and not values.any() and (first is None or not first.any()):
             silent[name] = "no gradient of a prediction passes through it"
             continue
-        lags = min(memory_gradients.finite_lags(n) for n in (values, first))
-        if lags < windows.steps:
-            silent[f"{name} from {lags} steps back on"] = "too large for numbers"
-        if lags:
-            made.append(
-                Gradient(name, *(memory_gradients.decay(n[:, :lags]) for n in (values, first)))
-            )
+        decays: list[Decay | None] = [None, None]
+        for k, (of, norms) in enumerate(((name, values), (f"{name} untrained", first))):
+            if norms is None:
+                continue
+            lags = memory_gradients.finite_lags(norms)
+            if lags < windows.steps:
+                silent[f"{of} from {lags} steps back on"] = "too large for numbers"
+            if lags:
+                decays[k] = memory_gradients.decay(norms[:, :lags])
+        if decays[0] is not None:
+            made.append(Gradient(name, decays[0], decays[1]))
     return tuple(made), silent
 
 

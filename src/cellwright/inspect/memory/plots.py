@@ -62,6 +62,7 @@ def context_plot(context: Context, facts: Facts, name: str, wide: bool) -> str:
     series = [
         _losses(called, tone, context.contexts, of)
         for (called, tone), of in zip(CURVES, kinds, strict=True)
+        if of is not None
     ]
     full, guess, unit = context.reset.full, context.guessing, facts.unit
     low, high = limits([v for one in series for v in (*one.low, *one.high, full, guess)])
@@ -128,9 +129,12 @@ def _contexts(context: Context, unit: str) -> Axis:
 
 
 def _used(context: Context, unit: str) -> list[Mark]:
-    if context.used is None:
-        return []
-    return [Mark(context.used, f"used: {used(context, unit)}")]
+    """One mark where the bracket closes, or its two ends."""
+    if context.used is not None:
+        return [Mark(context.used, f"used: {used(context, unit)}")]
+    low, high = context.lacking, context.enough
+    made = [] if low is None else [Mark(low, f"lacking: {low:,}")]
+    return made if high is None else [*made, Mark(high, f"enough: {high:,}")]
 
 
 def _losses(name: str, tone: Tone, contexts: Sequence[int], of: Losses) -> Series:
@@ -142,7 +146,11 @@ def _losses(name: str, tone: Tone, contexts: Sequence[int], of: Losses) -> Serie
 def gradient_limits(gradients: Iterable[Gradient]) -> tuple[float, float]:
     """Return the limits that all panels share: at most DECADES, a decade where all is zero."""
     values = [
-        v for g in gradients for d in (g.trained, g.untrained) for v in (*d.median, *d.low, *d.high)
+        v
+        for g in gradients
+        for d in (g.trained, g.untrained)
+        if d is not None
+        for v in (*d.median, *d.low, *d.high)
     ]
     if not any(v > 0 for v in values):
         return 0.1, 1.0
@@ -156,16 +164,20 @@ def gradient_plot(gradient: Gradient, facts: Facts, norms: tuple[float, float], 
     series = [
         Series(called, tone, of.lags, of.median, of.low, of.high)
         for (called, tone), of in zip(CONTROLS, pair, strict=True)
+        if of is not None
     ]
-    lags = sorted({lag for of in pair for lag in of.lags})
-    ends = " and ".join(number(gradient.trained.median[k]) for k in (0, -1))
-    fresh = " and ".join(number(gradient.untrained.median[k]) for k in (0, -1))
+    lags = sorted({lag for of in pair if of is not None for lag in of.lags})
+    ends = ", ".join(
+        " and ".join(number(of.median[k]) for k in (0, -1)) + f" {called}"
+        for (called, _), of in zip(CONTROLS, pair, strict=True)
+        if of is not None
+    )
     window = facts.window
     return line_chart(
         Words(
             name,
             f"Gradient with respect to {place(gradient.of)}, by lag",
-            f"Medians at the first and the last lag: {ends} trained, {fresh} untrained.",
+            f"Medians at the first and the last lag: {ends}.",
         ),
         Axis(f"lag, {facts.unit}s back", lags[0], max(lags[-1], lags[0] + 1)),
         Axis("norm of the gradient", *norms, log=True),
@@ -177,7 +189,7 @@ def gradient_plot(gradient: Gradient, facts: Facts, norms: tuple[float, float], 
 
 def life_limits(lives: Iterable[HalfLives]) -> tuple[float, float]:
     """Return the limits that all panels share: decades around what fades, at most LONGEST."""
-    values = [v for one in lives for own in (one.trained, one.untrained) for v in own if v]
+    values = [v for one in lives for own in (one.trained, one.untrained) for v in own or () if v]
     if not values:
         return 1.0, 1000.0
     low, high = limits(values, log=True)
@@ -191,15 +203,19 @@ def life_plot(one: HalfLives, facts: Facts, steps: tuple[float, float], name: st
     series = [
         _lasting(called, tone, values, steps)
         for (called, tone), values in zip(CONTROLS, pair, strict=True)
+        if values is not None
     ]
-    middle = " and ".join(percent(beyond(values, facts.window)) for values in pair)
+    middle = " and ".join(
+        f"{percent(beyond(values, facts.window))} {called}"
+        for (called, _), values in zip(CONTROLS, pair, strict=True)
+        if values is not None
+    )
     inside = steps[0] <= facts.window <= steps[1]
     return line_chart(
         Words(
             name,
             f"Half-lives of {one.state}, layer {one.layer}",
-            f"Units that keep half for longer than {facts.window:,} steps: {middle}, trained and "
-            "untrained.",
+            f"Units that keep half for longer than {facts.window:,} steps: {middle}.",
         ),
         Axis("steps", *steps, log=True),
         Axis("units that keep half for longer", 0, 1, share=True),

@@ -62,11 +62,16 @@ class Context:
     stranger   the same, but the context follows other text instead of nothing
     shuffled   all text before is there, but what lies next before the context, as much again (at
                least 64 tokens), stands in another order
-    untrained  `reset` for weights as training began with them
+    untrained  `reset` for weights as training began with them; None where they give no numbers
     controls   at how many of the places `stranger`, `shuffled` and `untrained` were measured
-    guessing   the loss of guessing by how often each token occurs in the text
-    used       the context from which on more does not improve the prediction, None where none
-               improves it; `used_at_least`: even the longest is worse than all the text before
+    guessing   the loss of guessing by how often each token occurs in the text; `guessing_error` is
+               the standard error of what it is above all the text before
+    lacking    the longest context that is shown to lack something: its loss is above that of all
+               the text before by more than three standard errors and more than 0.005 nats; None
+               where none is
+    enough     the first context that is shown to be enough, as are all longer ones: the loss and
+               three standard errors are less than 0.005 nats above that of all the text before;
+               None where none is
     """
 
     contexts: tuple[int, ...]
@@ -75,10 +80,20 @@ class Context:
     reset: Losses
     stranger: Losses
     shuffled: Losses
-    untrained: Losses
+    untrained: Losses | None
     guessing: float
-    used: int | None
-    used_at_least: bool
+    guessing_error: float
+    lacking: int | None
+    enough: int | None
+
+    @property
+    def used(self) -> int | None:
+        """The context used, where no other measured lies between `lacking` and `enough`."""
+        if self.enough is None:
+            return None
+        at = self.contexts.index(self.enough)
+        below = self.contexts[at - 1] if at else None
+        return self.enough if below == self.lacking else None
 
 
 @dataclass(frozen=True)
@@ -95,12 +110,13 @@ class Decay:
 class Gradient:
     """How the gradient of log p of the true next token falls off, by `of` what.
 
-    `of` is "x" for the embedded tokens, or "layers.0.c" for a state of a layer.
+    `of` is "x" for the embedded tokens, or "layers.0.c" for a state of a layer. `untrained` is None
+    where it gives no numbers.
     """
 
     of: str
     trained: Decay
-    untrained: Decay
+    untrained: Decay | None
 
 
 @dataclass(frozen=True)
@@ -108,14 +124,17 @@ class HalfLives:
     """How many steps each unit of a state keeps half of what it holds, by its gates alone.
 
     ln 2 / -ln f, f the geometric mean over the text of what the unit is multiplied with, `keep`;
-    None where it never fades.
+    None where it never fades. `resets`: the keep of some units is 0 at some steps and otherwise 1,
+    as a clock's is, and f is 0; theirs is the mean number of steps from one 0 to the next instead.
+    `untrained` is None where it gives no numbers.
     """
 
     layer: int
     state: str
     keep: str
     trained: tuple[float | None, ...]
-    untrained: tuple[float | None, ...]
+    untrained: tuple[float | None, ...] | None
+    resets: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +157,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Dead:
-    """Units of a layer's output that stay within 0.01 of one value at every token."""
+    """Units of a layer's output that hardly move: within 0.01 of one value at every token.
+
+    They are called dead, and may still carry something: weights can make much of little.
+    """
 
     layer: int
     dead: tuple[int, ...]

@@ -10,6 +10,7 @@ from typing import Final
 
 from cellwright.inspect.memory import plots, tables
 from cellwright.inspect.memory.report import HalfLives, MemoryReport
+from cellwright.lm.gates import quantile
 from cellwright.web.charts import Tone, details, key, percent, table
 
 MOST_LISTED: Final = 4096  # half-lives that a page lists one by one
@@ -100,9 +101,10 @@ def half_lives(report: MemoryReport, at: str, most: int | None) -> str:
 
 def _lasting(one: HalfLives) -> str:
     """The panel's numbers in words: the middle half-life, and what never fades."""
-    middle = tables.quantile(one.trained, 0.5)
+    middle = quantile(one.trained, 0.5)
     never = sum(v is None for v in one.trained)
-    said = f"by {one.keep}; half of the units: {tables.life(middle)}"
+    what = ", steps between resets" if one.resets else ""
+    said = f"by {one.keep}{what}; half of the units: {tables.life(middle)}"
     said += "" if middle is None else " steps or less"
     return f"{said}; {never:,} of {len(one.trained):,} never fade" if never else said
 
@@ -127,7 +129,7 @@ def gates(report: MemoryReport, at: str, most: int | None) -> str:
         folded = table(said, tables.GATE_HEADS, tables.gate_rows(found))
     if report.dead:
         rows = [[f"layer {one.layer}", tables.units(one.dead, one.units)] for one in report.dead]
-        said = "Dead units: the output stays within 0.01 of one value at every token"
+        said = "Dead units: the output hardly moves, within 0.01 of one value at every token"
         folded += table(said, ("layer", "dead units"), rows)
     if found and most is None:
         heads = ("value", *(f"{gate.name}, layer {gate.layer}" for gate in found))

@@ -10,6 +10,7 @@ from cellwright.inspect.memory.report import (
     HalfLives,
     Probed,
 )
+from cellwright.lm.gates import quantile
 from cellwright.web.charts import number, percent
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -28,11 +29,21 @@ def place(of: str) -> str:
     return f"{name}, layer {layer}" if dot and name else of
 
 
+def shown(context: Context) -> str:
+    """Return how much context is used: `64`, `between 32 and 128`, `more than 512`, `at most 8`."""
+    low, high = context.lacking, context.enough
+    if context.used is not None:
+        return f"{context.used:,}"
+    if high is None:
+        return "not shown" if low is None else f"more than {low:,}"
+    return f"at most {high:,}" if low is None else f"between {low:,} and {high:,}"
+
+
 def used(context: Context, unit: str) -> str:
-    """Return how much context is used: `64 characters`, `at least 512 characters`, `none`."""
-    if context.used is None:
-        return "none"
-    return ("at least " if context.used_at_least else "") + plural(context.used, unit)
+    """Return how much context is used: `64 characters`, `more than 512 characters`."""
+    if context.lacking is None and context.enough is None:
+        return shown(context)
+    return f"{shown(context)} {unit}{'' if context.used == 1 else 's'}"
 
 
 def bits(nats: float) -> float:
@@ -43,13 +54,6 @@ def bits(nats: float) -> float:
 def beyond(values: Sequence[float | None], steps: float) -> float:
     """Return the share of units that keep half for longer than so many steps."""
     return sum(v is None or v > steps for v in values) / len(values)
-
-
-def quantile(values: Sequence[float | None], share: float) -> float | None:
-    """Return the least half-life that so large a share of the units does not exceed."""
-    ordered = sorted(math.inf if v is None else v for v in values)
-    found = ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-    return None if math.isinf(found) else found
 
 
 def life(value: float | None) -> str:
@@ -78,11 +82,11 @@ def context_rows(context: Context) -> list[list[str]]:
     for k, size in enumerate(context.contexts):
         row = [f"{size:,}", number(bits(context.reset.loss[k]), 4)]
         for of in kinds:
-            row += [number(of.loss[k], 4), number(of.error[k], 2)]
+            row += ["–", "–"] if of is None else [number(of.loss[k], 4), number(of.error[k], 2)]
         made.append(row)
     last = ["all", number(bits(context.reset.full), 4)]
     for of in kinds:
-        last += [number(of.full, 4), "–"]
+        last += ["–" if of is None else number(of.full, 4), "–"]
     return [*made, last]
 
 
@@ -112,6 +116,8 @@ def gradient_rows(gradient: Gradient) -> list[list[str]]:
     """A row for each lag: median and quartiles of both models."""
     rows: dict[int, list[str]] = {}
     for side, decay in enumerate((gradient.trained, gradient.untrained)):
+        if decay is None:
+            continue
         for k, lag in enumerate(decay.lags):
             row = rows.setdefault(lag, [str(lag), *["–"] * 6])
             row[1 + 3 * side : 4 + 3 * side] = [
@@ -131,6 +137,8 @@ def life_rows(lives: Sequence[HalfLives]) -> list[list[str]]:
     made = []
     for one in lives:
         for model, values in (("trained", one.trained), ("untrained", one.untrained)):
+            if values is None:
+                continue
             row = [f"{one.state}, layer {one.layer}", model]
             row += [life(quantile(values, share)) for share in QUANTILES]
             row += [percent(beyond(values, steps)) for steps in (10, 50, 100)]
@@ -144,7 +152,8 @@ def each_life(one: HalfLives) -> list[list[str]]:
         range(len(one.trained)),
         key=lambda k: -math.inf if one.trained[k] is None else -(one.trained[k] or 0.0),
     )
-    return [[str(k), life(one.trained[k]), life(one.untrained[k])] for k in order]
+    fresh = one.untrained
+    return [[str(k), life(one.trained[k]), "–" if fresh is None else life(fresh[k])] for k in order]
 
 
 GATE_HEADS = ("gate, layer", "below 0.1", "above 0.9", "always shut", "always open")

@@ -8,13 +8,23 @@ some know what nothing reads.
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import torch
 
 from cellwright.inspect.units.probes import Half, held_out_auc, ranks, shuffled_best
-from cellwright.inspect.units.read import Column, Seen, Unit, UnitsError, ablated, look, untied
+from cellwright.inspect.units.read import (
+    Column,
+    Seen,
+    Unit,
+    UnitsError,
+    ablated,
+    look,
+    output_state,
+    refusal,
+    untied,
+)
 from cellwright.inspect.units.read import units as all_units
 from cellwright.lm import LanguageModel
 from cellwright.tasks.agreement import AgreementCorpus, Target
@@ -60,6 +70,7 @@ class UnitsReport:
     accuracy   percent, the whole model's, by kind; `targets` counts them
     shuffled   by kind, the best held-out AUC of any unit, once for each shuffle of the labels
     controls   by kind, the drops of the units `drawn` at random
+    left_out   states that were not asked, and why no unit of them can be ablated
     """
 
     sentences: int
@@ -69,6 +80,7 @@ class UnitsReport:
     shuffled: dict[str, tuple[float, ...]]
     controls: dict[str, tuple[float, ...]]
     drawn: tuple[Unit, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: str) -> tuple[Finding, ...]:
         """The findings of one kind, the most selective first."""
@@ -93,40 +105,58 @@ def find_units(
 
     The first half of the test sentences chooses the `top` units and the sign of their values; the
     second measures AUC and, by `ask`, the agreement score with the unit ablated, `drawn` random
-    units beside it. The model is not changed. UnitsError where there are too few sentences.
+    units beside it. States of which no unit can be ablated are not asked. The model is not changed.
+    UnitsError where there are too few sentences, or where no unit can be ablated.
     """
     model = untied(model)
     middle = len(corpus.test) // 2
     held_out = replace(corpus, test=corpus.test[middle:])
     halves = [look(model, corpus, part) for part in (corpus.test[:middle], held_out.test)]
+    halves, left_out = _ablatable(model, halves)
     rng = torch.Generator().manual_seed(seed)
     probed = {kind: _probed(kind, halves) for kind in KINDS}
     shuffled = {kind: shuffled_best(*probed[kind], shuffles, rng) for kind in KINDS}
     chosen = {kind: _chosen(halves[0].columns, probed[kind], top) for kind in KINDS}
     whole = _accuracy(ask(model, held_out))
 
-    def drops(place: Unit) -> dict[str, float]:
-        with ablated(model, place):
+    def drops(place: Unit, state: str) -> dict[str, float]:
+        with ablated(model, place, state):
             without = _accuracy(ask(model, held_out))
         return {kind: whole[kind] - without[kind] for kind in KINDS}
 
-    taken = dict.fromkeys(column.place for each in chosen.values() for column, _, _ in each)
-    lost = {place: drops(place) for place in taken}
-    free = [place for place in all_units(model) if place not in lost]
+    taken = dict.fromkeys(column for each in chosen.values() for column, _, _ in each)
+    lost = {column: drops(column.place, column.state) for column in taken}
+    out, places = output_state(model), {column.place for column in taken}
+    free = [place for place in all_units(model) if place not in places]
+    free = [place for place in free if not refusal(model, Column(out, place))]
     others = random.Random(seed).sample(free, min(drawn, len(free)))
-    each = [drops(place) for place in others]
+    each = [drops(place, out) for place in others]
     controls = {kind: tuple(made[kind] for made in each) for kind in KINDS}
     counts = {kind: len(probed[kind][1][1]) for kind in KINDS}
     findings = []
     for kind, best in chosen.items():
         for column, auc, up in best:
-            own = lost[column.place]
+            own = lost[column]
             proven = auc > max(shuffled[kind]) and own[kind] > max(0.0, *controls[kind])
             proven = proven and own[kind] > ERRORS * _error(whole[kind], own[kind], counts[kind])
             high = KINDS[kind][0 if up else 1]
             findings.append(Finding(kind, column.place, column.state, auc, high, own, proven))
     total = len(held_out.test)
-    return UnitsReport(total, counts, whole, tuple(findings), shuffled, controls, tuple(others))
+    return UnitsReport(
+        total, counts, whole, tuple(findings), shuffled, controls, tuple(others), left_out
+    )
+
+
+def _ablatable(model: LanguageModel, halves: Sequence[Seen]) -> tuple[list[Seen], dict[str, str]]:
+    """Both halves without the units that cannot be ablated, and why those cannot, by state."""
+    columns = halves[0].columns
+    reasons = {column: refusal(model, column) for column in columns}
+    kept = [k for k, column in enumerate(columns) if not reasons[column]]
+    left_out = {column.state: reason for column, reason in reasons.items() if reason}
+    if not kept:
+        raise UnitsError(next(iter(left_out.values())))
+    names = tuple(columns[k] for k in kept)
+    return [Seen(half.values[:, kept], names, half.targets) for half in halves], left_out
 
 
 def _probed(kind: str, halves: Sequence[Seen]) -> tuple[Half, Half]:

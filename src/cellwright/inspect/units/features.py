@@ -6,6 +6,7 @@ control shifts the labels round in a circle instead of shuffling them: what hold
 stretches is met by luck far more often than shuffled labels would say.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +29,7 @@ FEWEST: Final = 30  # tokens with a feature, and without it, in each half
 STRETCHES: Final = 5  # of neighbouring tokens with a feature, in each half
 NEAREST: Final = 20  # a shift is by a twentieth of the half at least
 BLOCK: Final = 64  # columns that are ranked at a time
+PARTS: Final = 10  # of the held-out half, each left out once to tell an error
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,18 @@ def probe(
     if not kept:
         return Probes(len(read), (), left_out, {})
     truths = torch.stack([torch.from_numpy(held) for held in kept.values()])
-    before = _untrained(untrained if untrained is not None else _fresh(model, seed), read, truths)
+    first = _untrained(untrained if untrained is not None else _fresh(model, seed), read, truths)
     if states is None:
         states = read_states(model, read.ids)
     fit, held_out = _aucs(states.values, _shifted(truths, shuffles, seed))
     alone, places = _token_alone(truths, torch.tensor(read.ids)), states.columns
-    made = []
+    middle, made = truths.shape[1] // 2, []
     for k, name in enumerate(kept):
         best, auc, high = _best(fit[k][0], held_out[k][0])
+        own = states.values[best, middle:] * (1 if high else -1)
+        scores = torch.stack([own, alone[k], first[k]])
+        truth = truths[k, middle:]
+        aucs = _aucs_of(scores[1:], truth[None, None])[0, 0].tolist()
         luck = torch.where(fit[k][1:] >= 0.5, held_out[k][1:], 1 - held_out[k][1:])
         made.append(
             Probed(
@@ -105,19 +111,50 @@ def probe(
                 auc=auc,
                 high=high,
                 shuffled=tuple(luck.max(-1).values.tolist()) if shuffles else (),
-                untrained=before[k],
-                token=alone[k],
+                untrained=aucs[1],
+                token=aucs[0],
+                errors=_errors(scores, truth),
             )
         )
     made.sort(key=lambda probed: -probed.auc)
     return Probes(len(read), tuple(made), left_out, kept)
 
 
-def _untrained(model: LanguageModel, read: Tokens, truths: Tensor) -> list[float]:
-    """The best unit's AUC for each feature, in a model that has not learnt."""
-    values = read_states(model, read.ids).values
+def _untrained(model: LanguageModel, read: Tokens, truths: Tensor) -> list[Tensor]:
+    """The best unit's values for each feature, in a model that has not learnt, high where it holds.
+
+    They are of the second half, for which the first half chose the unit.
+    """
+    values, middle = read_states(model, read.ids).values, truths.shape[1] // 2
     fit, held_out = _aucs(values, _shifted(truths, 0, 0))
-    return [_best(fit[k][0], held_out[k][0])[1] for k in range(len(truths))]
+    made = []
+    for k in range(len(truths)):
+        best, _, high = _best(fit[k][0], held_out[k][0])
+        made.append(values[best, middle:] * (1 if high else -1))
+    return made
+
+
+def _errors(scores: Tensor, truth: Tensor) -> tuple[float, float]:
+    """The standard errors of how much better the first of three scores tells than the others.
+
+    scores [3, tokens], truth [tokens]; each of PARTS blocks is left out once (the jackknife).
+    """
+    leads = []
+    for block in torch.arange(len(truth)).tensor_split(PARTS):
+        kept = torch.ones_like(truth)
+        kept[block] = False
+        held = truth[kept]
+        if not truth[block].any() or held.all() or not held.any():
+            leads.append(torch.full((2,), math.nan))
+            continue
+        aucs = _aucs_of(scores[:, kept], held[None, None])[0, 0].double()
+        leads.append(aucs[0] - aucs[1:])
+    known = torch.stack([lead for lead in leads if not lead.isnan().any()] or [leads[0]])
+    if len(known) < STRETCHES:
+        return math.inf, math.inf
+    spread = (known - known.mean(0)).square().sum(0) * (len(known) - 1) / len(known)
+    token, untrained = spread.sqrt().tolist()
+    return token, untrained
 
 
 def too_few(held: Marks) -> str | None:
@@ -199,8 +236,8 @@ def _best(fit: Tensor, held_out: Tensor) -> tuple[int, float, bool]:
     return best, auc if up else 1 - auc, up
 
 
-def _token_alone(truths: Tensor, ids: Tensor) -> list[float]:
-    """The AUC of each feature's rate given the token, learnt on the first half."""
+def _token_alone(truths: Tensor, ids: Tensor) -> list[Tensor]:
+    """Each feature's rate given the token, learnt on the first half, at the second's tokens."""
     middle = truths.shape[1] // 2
     vocab = int(ids.max()) + 1
     seen = torch.bincount(ids[:middle], minlength=vocab).double()
@@ -209,8 +246,7 @@ def _token_alone(truths: Tensor, ids: Tensor) -> list[float]:
         held = truth[:middle].double()
         with_it = torch.bincount(ids[:middle], held, minlength=vocab)
         rate = (with_it + held.mean()) / (seen + 1)  # a token not seen has the base rate
-        scores = rate[ids[middle:]].float()[None]
-        made.append(float(_aucs_of(scores, truth[middle:][None, None])))
+        made.append(rate[ids[middle:]].float())
     return made
 
 

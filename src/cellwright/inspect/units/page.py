@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from cellwright.inspect.errors import InspectError
 from cellwright.inspect.files import check_replaceable, put_page
-from cellwright.inspect.units.pattern import ENOUGH, LEVELS, MOST
+from cellwright.inspect.units.pattern import ENOUGH, LEVELS, MOST, beyond
 from cellwright.inspect.units.read import Column
 from cellwright.inspect.units.states import States, Tokens
 from cellwright.web import LARGEST, page
 
 MOST_TOKENS: Final = 3000  # shown on a page
-WHOLE: Final = 1500  # tokens for which all states must fit; else the output's states alone are kept
+WHOLE: Final = 1000  # tokens for which all states must fit; else the output's states alone are kept
 FEWEST: Final = 16  # tokens that a page is worth
 ROOM_FOR_REST: Final = 400_000  # bytes of a page that are not values
 STEPS: Final = 127  # of a value's size, on either side of zero
@@ -92,7 +92,8 @@ def build_units_page(
             f"state {shown.column.state}: does not fit into a page of {LARGEST / 1e6:.0f} MB; "
             f"choose {output}"
         )
-    values, scales = quantised(states.values[kept, :size].double().numpy())
+    numbers = states.values[kept, :size].double().numpy()
+    values, scales = quantised(numbers)
     facts = {
         "pieces": list(read.pieces[:size]),
         "exact": read.exact,
@@ -112,13 +113,12 @@ def build_units_page(
         "enough": ENOUGH,
         "most": MOST,
     }
-    raw = values.tobytes()
     made = page(
         title,
         styles=STYLES,
         body=_body(title, read, size, len(kept), left_out),
         data={"facts": facts},
-        blobs={"values": raw + bytes(-len(raw) % 4)},
+        blobs={"values": _words(values.tobytes()), "beyond": _words(halves(beyond(numbers)))},
         scripts=SCRIPTS,
     )
     if len(made.encode("utf-8")) > LARGEST:  # pieces of a text can be of any length
@@ -137,9 +137,21 @@ def quantised(
     return np.rint(values / scales[:, None] * STEPS).astype(np.int8), scales
 
 
+def halves(counts: NDArray[np.int8]) -> bytes:
+    """What `beyond` counts in half a byte each, -len(LEVELS) as 0, the low half first."""
+    found = (counts.ravel() + len(LEVELS)).astype(np.uint8)
+    found = np.append(found, np.zeros(len(found) % 2, np.uint8))
+    return (found[::2] | found[1::2] << 4).tobytes()
+
+
+def _words(raw: bytes) -> bytes:
+    return raw + bytes(-len(raw) % 4)
+
+
 def _fitting(read: Tokens, states: States, output: str) -> tuple[list[int], int, tuple[str, ...]]:
     """The columns and how many tokens fit into a page, and what is said of the others."""
-    room = (LARGEST - ROOM_FOR_REST) * 4 // 5  # base 85: five signs for four bytes
+    # base 85: five signs for four bytes; a byte and a half for each value
+    room = (LARGEST - ROOM_FOR_REST) * 4 // 5 * 2 // 3
     wanted = min(len(read), MOST_TOKENS)
     kept, said = list(range(len(states.columns))), []
     if room // len(kept) < min(WHOLE, wanted):
@@ -221,5 +233,6 @@ then its last.</p>
 </div>
 <p id="legend"></p>
 </div>
-<footer>Values are kept in steps of a 127th of each unit's largest value in the text shown here.
-A unit is on beyond so many standard deviations from its own mean over that text.</footer>"""
+<footer>Values are shown in steps of a 127th of each unit's largest value in the text shown here.
+A unit is on beyond so many standard deviations from its own mean over that text; where it is was
+computed from the exact values.</footer>"""

@@ -122,7 +122,7 @@ def search(
     alone: bool = False,
     most: int = MOST,
 ) -> Pattern:
-    """`find_pattern` for values [columns, tokens]; units.js does the same, step by step."""
+    """`find_pattern` for values [columns, tokens]; units.js does it with what `beyond` says."""
     size, length = values.shape[1], end - first
     tried = {}
     for level in LEVELS if above is None else (above,):
@@ -185,11 +185,25 @@ def _throughout_these(
 
 
 def _limits(values: Numbers, above: float) -> tuple[Numbers, Numbers]:
-    """Below and above what value each row is on."""
+    """Below and above what value each row is on; a row that never changes is on nowhere."""
     size = values.shape[1]
     mean = values.sum(1) / size
     spread = np.sqrt(np.maximum(0.0, (values * values).sum(1) / size - mean * mean))
+    spread[np.ptp(values, 1) == 0] = np.inf  # its mean is rounded, and may not be its value
     return mean - above * spread, mean + above * spread
+
+
+def beyond(values: Numbers) -> NDArray[np.int8]:
+    """How many of LEVELS each value of [columns, tokens] is beyond: above its mean, or (-) below.
+
+    This is all that `search` needs of the values where it is free to choose the level.
+    """
+    made = np.zeros(values.shape, np.int8)
+    for level in LEVELS:
+        low, high = _limits(values, level)
+        made += values > high[:, None]
+        made -= values < low[:, None]
+    return made
 
 
 def _throughout(on: Bits, length: int) -> Bits:

@@ -18,6 +18,8 @@ class Probed:
     shuffled   the best AUC of any unit for labels that mean nothing, once for each draw
     untrained  the best unit's AUC in the model as training began with it
     token      the AUC of the current token alone: what needs no memory
+    errors     the standard errors of auc - token and of auc - untrained; blocks of the held-out
+               text are the samples, infinite where the feature is in too few of them
     """
 
     feature: str
@@ -30,6 +32,7 @@ class Probed:
     shuffled: tuple[float, ...]
     untrained: float
     token: float
+    errors: tuple[float, float] = (0.0, 0.0)
 
 
 def ranks(values: Tensor) -> Tensor:

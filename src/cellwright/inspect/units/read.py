@@ -1,7 +1,6 @@
 """What a language model's units hold while it reads, and the model without one of them."""
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,16 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cellwright.language.errors import CellwrightError
+from cellwright.inspect.units.cuts import UnitsError, cut, outgoing
 from cellwright.lm import LanguageModel
 from cellwright.tasks.agreement import AgreementCorpus, Probe, Target
 
 CONTEXT = 8  # sentences that are read before the one that is looked at
 BATCH = 64
-
-
-class UnitsError(CellwrightError):
-    """A model of which no unit can be looked at in this way."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +145,17 @@ def untied(model: LanguageModel) -> LanguageModel:
 
 
 @contextmanager
-def ablated(model: LanguageModel, place: Unit) -> Iterator[None]:
-    """Within it nothing reads the unit: not its layer's next step, the next layer, the decoder.
+def ablated(model: LanguageModel, place: Unit, state: str | None = None) -> Iterator[None]:
+    """Within it nothing reads a unit of a state, of the output's where that is None.
 
-    Its outgoing column in every recurrent matrix is zero, and so is its readout; what the unit
-    itself holds, and its peepholes, stay. For models that `untied` made.
+    Every column of a matrix that reads it is zero: in its own layer, in the next one, in the
+    decoder. What is computed of it unit by unit in its own place is part of it and stays: its own
+    next value, its peepholes, and where it is a unit of an LSTM's c, the one of h; so for an LSTM
+    both are one ablation. For models that `untied` made. UnitsError where a matrix reads the unit
+    mixed with other values, so that no column is its own.
     """
-    columns = _outgoing(model, place)
+    found = cut(model, place.layer, state or output_state(model), place.unit)
+    columns = outgoing(model, found)
     held = [column.clone() for column in columns]
     try:
         for column in columns:
@@ -167,21 +166,10 @@ def ablated(model: LanguageModel, place: Unit) -> Iterator[None]:
             column.copy_(values)
 
 
-def _outgoing(model: LanguageModel, place: Unit) -> list[Tensor]:
-    graph, state = model.cell.graph, output_state(model)
-    columns = [
-        block[..., place.unit]
-        for key, block in model.recurrent.blocks(place.layer).items()
-        if block.dim() == 2 and _reads(key, state)
-    ]
-    if place.layer == model.shape.layers - 1:
-        return [*columns, model.decoder.weight.detach()[:, place.unit]]
-    above = model.recurrent.blocks(place.layer + 1).items()
-    name = graph.input_names[0]
-    return columns + [b[:, place.unit] for key, b in above if b.dim() == 2 and _reads(key, name)]
-
-
-def _reads(key: str, value: str) -> bool:
-    """Whether a block, "f.h" or "n.r*h", multiplies this value."""
-    _, _, operand = key.partition(".")
-    return value in re.findall(r"\w+", operand)
+def refusal(model: LanguageModel, column: Column) -> str:
+    """Why `ablated` refuses a column's unit; empty where it does not."""
+    try:
+        cut(model, column.place.layer, column.state, column.place.unit)
+    except UnitsError as error:
+        return f"{error}"
+    return ""

@@ -33,6 +33,7 @@ def look_back(model: "LanguageModel", ids: Sequence[int], at: int, target: int) 
     from cellwright.lm.attribution.run import Question, ablation, gradient
 
     first = max(0, at + 1 - FURTHEST)
-    spans = token_spans(ids, model.shape.vocab)[first : at + 1]
+    unknown = model.tokenizer.unknown_id if model.tokenizer is not None else None
+    spans = token_spans(ids, model.shape.vocab, unknown=unknown)[first : at + 1]
     asked = Question(tuple(ids[: at + 1]), target, (), spans)
     return LookBack(at, target, first, ablation(model, asked).means, gradient(model, asked).means)

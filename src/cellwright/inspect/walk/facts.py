@@ -33,6 +33,7 @@ def page_facts(model: "LanguageModel", reading: Reading, text: str) -> dict[str,
     return {
         "cell": model.cell.__name__,
         "level": tokenizer.level,
+        "vocab": model.shape.vocab,
         "source": text,
         "exact": reading.exact,
         "unknown": counts[unknown] if unknown is not None else 0,
@@ -54,6 +55,7 @@ def _model_facts(model: "LanguageModel", floats: Floats) -> dict[str, Any]:
     tied = model.decoder.weight is model.embedding.weight
     return {
         "vocab": model.shape.vocab,
+        "unknown": model.tokenizer.unknown_id if model.tokenizer is not None else None,
         "embed": model.shape.embed,
         "embedding": embedding,
         "decoder": embedding if tied else taken(model.decoder.weight, read),

@@ -185,7 +185,8 @@ def body(model: "LanguageModel", reading: Reading, text: str) -> str:
 <p id="legend"></p>
 </div>
 </div>
-<footer>Numbers have six decimals; the last two, small, are there to recompute the first four by.
+<footer>Numbers have six decimals, below 0.0001 and from a million on six digits and a power of ten;
+the last two decimals, small, are there to recompute the first four by.
 The address of this page says where you look: send it on, with the file.</footer>"""
 
 

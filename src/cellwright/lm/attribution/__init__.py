@@ -56,7 +56,8 @@ class Attribution:
     """What a prediction owes to each of the tokens before it, in nats.
 
     The token `target` is predicted after token `at` of the text, with `probability`; `score` is
-    its log, or with contrasted tokens `against` the log of its odds against them. `parts` are the
+    its log, or with contrasted tokens `against` the log of its odds against them. `chosen` says
+    who named the target: "given", or "next" of the text, or "likeliest". `parts` are the
     tokens or words (`spans`) that were looked at, in the order of the text; a token is what
     `level` says: char, word or bpe. `left_out` tokens before them were read and not looked at,
     `unknown` of all were read as `<unk>`. For integrated gradients
@@ -69,6 +70,7 @@ class Attribution:
     parts: tuple[Part, ...]
     at: int
     target: str
+    chosen: str
     against: tuple[str, ...]
     probability: float
     against_probabilities: tuple[float, ...]
@@ -107,6 +109,12 @@ class Attribution:
         others = " + ".join(f"p({token!r})" for token in self.against)
         return f"{first} − log {others}" if len(self.against) == 1 else f"{first} − log({others})"
 
+    @property
+    def headline(self) -> str:
+        """What was scored, its score, where, and which token it is if nobody named it."""
+        said = f"{self.question} = {signed(self.score)} nats after token {self.at}"
+        return said + _CHOSEN[self.chosen].format(target=self.target)
+
     def how(self, method: str | None = None) -> str:
         """How the scores of a method, or of the chosen one, were computed, in sentences."""
         most = max(len(part.replacements) for part in self.parts)
@@ -128,9 +136,7 @@ class Attribution:
         """The question, the ten strongest parts in the order of the text, and the warning."""
         shown = sorted(self.top(10), key=lambda part: part.start)
         width = max(len(repr(part.text)) for part in shown)
-        lines = [
-            f"{self.question} = {signed(self.score)} nats after token {self.at}, {self.method}"
-        ]
+        lines = [f"{self.headline}, {self.method}"]
         for part in shown:
             spread = f"({signed(part.low)} to {signed(part.high)})"
             lines.append(
@@ -146,6 +152,11 @@ class Attribution:
         return html_of(self)
 
 
+_CHOSEN: Final = {
+    "given": "",
+    "next": " ({target!r} is the text's next token)",
+    "likeliest": " ({target!r} is the likeliest next token)",
+}
 _HOW: Final = {
     "ablation": (
         "Ablation: each {what} is replaced by {others} in turn, the model reads the changed text, "

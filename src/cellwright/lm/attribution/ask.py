@@ -77,7 +77,7 @@ def attribute(
             f"text: the model's logits after token {end} are not numbers; it overflows, or its "
             "weights are not finite: train it with a smaller --lr or --clip"
         )
-    wanted = _target(model, ids, asked, int(logits.argmax()))
+    wanted, chosen = _target(model, ids, asked, int(logits.argmax()))
     contrast = _contrast(model, asked.against, wanted, named)
     spans = _window(_spans(model, ids, named, asked), read, asked.furthest)
     if not any(span.others for span in spans):
@@ -94,6 +94,7 @@ def attribute(
         parts=_parts(model, shares[asked.method], question, named),
         at=end,
         target=named(wanted),
+        chosen=chosen,
         against=tuple(map(named, contrast)),
         probability=float(p[wanted]),
         against_probabilities=tuple(float(p[k]) for k in contrast),
@@ -116,11 +117,15 @@ def _place(at: int | None, length: int) -> int:
     return int(at)
 
 
-def _target(model: "LanguageModel", ids: Sequence[int], asked: Asked, likeliest: int) -> int:
+def _target(
+    model: "LanguageModel", ids: Sequence[int], asked: Asked, likeliest: int
+) -> tuple[int, str]:
     """The token asked for; else the one that follows `at` in the text, else the likeliest."""
     if asked.target is not None:
-        return token_id(model.tokenizer, model.shape.vocab, asked.target, "target")
-    return ids[asked.at + 1] if asked.at is not None and asked.at + 1 < len(ids) else likeliest
+        return token_id(model.tokenizer, model.shape.vocab, asked.target, "target"), "given"
+    if asked.at is not None and asked.at + 1 < len(ids):
+        return ids[asked.at + 1], "next"
+    return likeliest, "likeliest"
 
 
 def _contrast(
@@ -153,17 +158,18 @@ def _spans(
 ) -> tuple[Span, ...]:
     """The parts of the whole text, with what takes their place."""
     tokenizer, vocab, spans = model.tokenizer, model.shape.vocab, asked.spans
+    unknown = tokenizer.unknown_id if tokenizer is not None else None
     others = _several(asked.replacements, "replacements")
     if spans == "word" and tokenizer is None:
         raise AttributionError("spans: this model has no tokenizer, so it knows no words")
     if spans == "token" or tokenizer is None or tokenizer.level == "word":
         given = [[token_id(tokenizer, vocab, t, "replacements")] for t in others]
-        return token_spans(ids, vocab, given)
+        return token_spans(ids, vocab, given, unknown)
     given = []
     for other in others:
         word = tokenizer.encode(other) if isinstance(other, str) and other else None
         given.append(word or [token_id(tokenizer, vocab, other, "replacements")])
-    return word_spans(ids, [named(k) for k in ids], vocab, given)
+    return word_spans(ids, [named(k) for k in ids], vocab, given, unknown)
 
 
 def _window(spans: Sequence[Span], read: Sequence[int], furthest: int | None) -> tuple[Span, ...]:

@@ -21,9 +21,8 @@ CELL = "text-align:{};padding:.15em .6em;white-space:nowrap"
 def html_of(found: "Attribution") -> str:
     """Return an attribution as HTML: the text in colour for each method, and the strongest."""
     strips = "".join(_strip(found, name, scores) for name, scores in found.by_method.items())
-    said = f"{found.question} = {signed(found.score)} nats, after token {found.at}"
     return (
-        f'<div class="cellwright-attribution"><p><b>{html.escape(said)}</b><br>'
+        f'<div class="cellwright-attribution"><p><b>{html.escape(found.headline)}</b><br>'
         f"{html.escape(probabilities(found))}</p>{_warning(found)}{strips}{_table(found)}"
         f"{_small_print(found)}</div>"
     )

@@ -23,23 +23,42 @@ def judged(found: Attribution, shares: Mapping[str, Shares], steps: int) -> Attr
             ranked = _correlation(found.scores, other.means)
             said = _disagreement(found, name, other.means, ranked)
             companions.append(Companion(name, other.means, ranked, said))
-    said = [c.disagreement for c in companions if c.disagreement]
-    if said:
-        said.append("Trust the ablation: it asks the model itself.")
     own = shares[found.method]
     changes: dict[str, Any] = {}
     if own.baseline is not None:
         missed = sum(own.means) - (own.score - own.baseline)
-        size = max(sum(map(abs, own.means)), abs(own.score - own.baseline))
-        if abs(missed) > INCOMPLETE * size and size > NOTHING:
-            said.append(
-                f"The scores add up to {signed(sum(own.means))} nats and should add up to "
-                f"{signed(own.score - own.baseline)}: give more than {steps} steps."
-            )
         changes = {"steps": steps, "baseline": own.baseline, "completeness": missed}
-    return dataclasses.replace(
-        found, companions=tuple(companions), warning=" ".join(said), **changes
+    return _warned(dataclasses.replace(found, companions=tuple(companions), **changes))
+
+
+def renamed(found: Attribution, texts: Sequence[str]) -> Attribution:
+    """The same with other texts for its parts, in what is said of them as well."""
+    parts = tuple(
+        dataclasses.replace(part, text=text) for part, text in zip(found.parts, texts, strict=True)
     )
+    made = dataclasses.replace(found, parts=parts)
+    companions = tuple(
+        dataclasses.replace(c, disagreement=_disagreement(made, c.method, c.scores, c.correlation))
+        for c in found.companions
+    )
+    return _warned(dataclasses.replace(made, companions=companions))
+
+
+def _warned(found: Attribution) -> Attribution:
+    """The same with its warning: what the companions say, and a sum that is missed."""
+    said = [c.disagreement for c in found.companions if c.disagreement]
+    if said:
+        said.append("Trust the ablation: it asks the model itself.")
+    if found.completeness is not None:
+        total = sum(found.scores)
+        wanted = total - found.completeness
+        size = max(sum(map(abs, found.scores)), abs(wanted))
+        if abs(found.completeness) > INCOMPLETE * size and size > NOTHING:
+            said.append(
+                f"The scores add up to {signed(total)} nats and should add up to "
+                f"{signed(wanted)}: give more than {found.steps} steps."
+            )
+    return dataclasses.replace(found, warning=" ".join(said))
 
 
 def _disagreement(
@@ -47,7 +66,7 @@ def _disagreement(
 ) -> str:
     """Where two methods disagree on what matters most, its sign, or the order; else nothing."""
     ours = found.scores
-    a, b = (max(range(len(ours)), key=lambda k: abs(s[k])) for s in (ours, theirs))
+    a, b = strongest(ours), strongest(theirs)
     if max(abs(ours[a]), abs(theirs[b])) < NOTHING:
         return ""
 
@@ -61,12 +80,22 @@ def _disagreement(
         )
     if ours[a] * theirs[a] < 0:
         return f"For {told(a, ours)} {name} has the other sign ({signed(theirs[a])})."
+    if ours[b] * theirs[b] < 0:
+        return (
+            f"For {found.tokens[b]!r} at {found.parts[b].start}, strongest by {name} "
+            f"({signed(theirs[b])}), {found.method} has the other sign ({signed(ours[b])})."
+        )
     if ranked is not None and ranked < ALIKE:
         return (
             f"By {name} the tokens stand in another order of size (rank correlation "
             f"{signed(ranked)}; 1 for the same)."
         )
     return ""
+
+
+def strongest(scores: Sequence[float]) -> int:
+    """The place of the largest score, whatever its sign."""
+    return max(range(len(scores)), key=lambda k: abs(scores[k]))
 
 
 def _correlation(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

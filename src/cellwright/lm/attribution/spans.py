@@ -32,42 +32,54 @@ class Span:
     others: tuple[tuple[int, ...], ...]
 
 
-def replacements(ids: Sequence[int], vocab: int) -> dict[int, tuple[int, ...]]:
+def replacements(
+    ids: Sequence[int], vocab: int, unknown: int | None = None
+) -> dict[int, tuple[int, ...]]:
     """Return for each token of a text the others that take its place.
 
     The three most frequent tokens of the text other than itself, the smaller id first where two
-    are as frequent; where the text has fewer, the vocabulary's first ids after them.
+    are as frequent; where the text has fewer, the vocabulary's first ids after them. `unknown`,
+    which may never have been trained, is none of them unless there is no other.
     """
     counts = Counter(ids)
     order = sorted(counts, key=lambda k: (-counts[k], k))
-    order += [k for k in range(min(vocab, REPLACEMENTS + len(counts) + 1)) if k not in counts]
-    return {k: tuple([r for r in order if r != k][:REPLACEMENTS]) for k in counts}
+    order += [k for k in range(min(vocab, REPLACEMENTS + len(counts) + 2)) if k not in counts]
+    known = [k for k in order if k != unknown]
+    found = {k: tuple([r for r in known if r != k][:REPLACEMENTS]) for k in counts}
+    return {k: own or tuple(r for r in order if r != k) for k, own in found.items()}
 
 
 def token_spans(
-    ids: Sequence[int], vocab: int, given: Sequence[Sequence[int]] = ()
+    ids: Sequence[int],
+    vocab: int,
+    given: Sequence[Sequence[int]] = (),
+    unknown: int | None = None,
 ) -> tuple[Span, ...]:
     """Each token by itself; `given` are the only replacements if there are any."""
-    others = {k: [(r,) for r in own] for k, own in replacements(ids, vocab).items()}
+    others = {k: [(r,) for r in own] for k, own in replacements(ids, vocab, unknown).items()}
     if given:
         others = {k: [(g[0],) for g in given if g[0] != k] for k in others}
     return tuple(Span(j, j + 1, tuple(others[k])) for j, k in enumerate(ids))
 
 
 def word_spans(
-    ids: Sequence[int], shown: Sequence[str], vocab: int, given: Sequence[Sequence[int]] = ()
+    ids: Sequence[int],
+    shown: Sequence[str],
+    vocab: int,
+    given: Sequence[Sequence[int]] = (),
+    unknown: int | None = None,
 ) -> tuple[Span, ...]:
     """Whole words, and each other token by itself; `shown` are the tokens as a text has them.
 
     A word is replaced by other words of the text: those as long first, then longer ones, cut to
     its length, then shorter ones, repeated up to it; of these the more frequent first. Where the
-    text has fewer than three, each of its tokens is replaced by its own replacement. `given`
-    replace every word instead, cut or repeated in the same way. What is no word is replaced
-    as in `token_spans`.
+    text has fewer than three, each of its tokens is replaced by its own replacement. None of
+    them has a token that is `unknown`. `given` replace every word instead, cut or repeated in
+    the same way. What is no word is replaced as in `token_spans`.
     """
-    own = replacements(ids, vocab)
-    words = [w for w in words_of(shown) if _is_word(shown[w.start])]
-    counts = Counter(tuple(ids[w.start : w.stop]) for w in words)
+    own = replacements(ids, vocab, unknown)
+    words = [tuple(ids[w.start : w.stop]) for w in words_of(shown) if _is_word(shown[w.start])]
+    counts = Counter(word for word in words if unknown not in word)
     spans = []
     for place in words_of(shown):
         read = tuple(ids[place.start : place.stop])

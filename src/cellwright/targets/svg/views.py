@@ -60,8 +60,12 @@ def unrolled(graph: Graph) -> Picture:
     return _picture(graph, drawing, shapes, _key(drawing), ", three steps in a row", aside)
 
 
-def versus(one: Graph, other: Graph) -> Picture:
-    """Draw two cells beside or below one another, with rings around what only one of them has."""
+def versus(one: Graph, other: Graph, widest: float = WIDEST) -> Picture:
+    """Draw two cells with rings around what only one of them has.
+
+    They stand beside one another as far as that is no wider than `widest`, else one below the
+    other.
+    """
     pair = [_drawing(one), _drawing(other)]
     rings = differences(pair[0].cell, pair[1].cell)
     made = [
@@ -72,7 +76,7 @@ def versus(one: Graph, other: Graph) -> Picture:
     if not any(rings):
         said = "both have the same parts"
     line = (Text("note", Symbol(said), 0, 0, TEXT - 2, "start"),)
-    beside = made[0].width + made[1].width + BETWEEN <= WIDEST
+    beside = made[0].width + made[1].width + BETWEEN <= widest
     shapes: list[Shape] = []
     at = 0.0
     for picture in made:

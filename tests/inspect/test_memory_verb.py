@@ -155,7 +155,14 @@ def test_the_terminals_view(call, run, columns):
     for loss in found.context.reset.loss:
         assert f"{loss:.3f}" in out
     assert re.search(r"^ steps back +0 .* 10 $", out, re.MULTILINE)  # the ends stay in any window
+    assert "c of all layers" in out
+    assert ("Not shown in this narrow window: " in out) == ("untrained" not in heads_of(out))
     assert "\x1b" not in out
+
+
+def heads_of(out: str) -> str:
+    """The heads of the table of contexts."""
+    return next(line for line in out.splitlines() if line.startswith(" context "))
 
 
 def test_a_cell_without_gates(tmp_path, call):

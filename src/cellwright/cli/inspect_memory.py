@@ -130,8 +130,11 @@ def _print(out: "Console", report: "MemoryReport") -> None:
         paragraph(out, sentence.text, indent="  ", first="- ")
     for name, make in SCREENS.items():
         out.print(f"\n{TITLES[name].format(unit=facts.unit)}", style="bold")
-        for table in make(out, report):
-            out.print(table)
+        for made in make(out, report):
+            if isinstance(made, str):
+                paragraph(out, made, indent="  ", first="  ")
+            else:
+                out.print(made)
         if name in report.left_out:
             paragraph(out, f"Not here: {report.left_out[name]}.", indent="  ", first="  ")
     out.print()
@@ -163,10 +166,10 @@ def _narrowed(
     heads: Sequence[str],
     rows: Sequence[Sequence[str]],
     dropped: Callable[[int], int] = lambda columns: columns - 1,
-) -> Iterator[Table]:
-    """A table with as many columns as the window has place for; no table of no rows.
+) -> Iterator[Table | str]:
+    """A table with as many columns as the window has place for, and which are not shown.
 
-    `dropped` says which of so many columns can be spared first: the last.
+    `dropped` says which of so many columns can be spared first: the last. No table of no rows.
     """
     kept = [*range(len(heads))]
     while rows:
@@ -175,11 +178,13 @@ def _narrowed(
             made.add_row(*(row[k] for k in kept))
         if len(kept) <= LEAST_COLUMNS or fits(out, made):
             yield made
+            if gone := [head for k, head in enumerate(heads) if k not in kept]:
+                yield f"Not shown in this narrow window: {', '.join(gone)}."
             return
         kept.pop(dropped(len(kept)))
 
 
-def _context(out: "Console", report: "MemoryReport") -> Iterator[Table]:
+def _context(out: "Console", report: "MemoryReport") -> Iterator[Table | str]:
     found = report.context
     full = found.reset.full
     rows = []
@@ -200,7 +205,7 @@ def _context(out: "Console", report: "MemoryReport") -> Iterator[Table]:
     yield from _narrowed(out, heads, rows)
 
 
-def _gradients(out: "Console", report: "MemoryReport") -> Iterator[Table]:
+def _gradients(out: "Console", report: "MemoryReport") -> Iterator[Table | str]:
     longest = max((len(made.trained.lags) for made in report.gradients), default=0)
     lags = [lag for lag in LAGS if lag < longest]
     rows = []
@@ -214,7 +219,7 @@ def _gradients(out: "Console", report: "MemoryReport") -> Iterator[Table]:
     yield from _narrowed(out, heads, rows, lambda columns: columns // 2)
 
 
-def _half_lives(out: "Console", report: "MemoryReport") -> Iterator[Table]:
+def _half_lives(out: "Console", report: "MemoryReport") -> Iterator[Table | str]:
     window = report.facts.window
     rows = []
     for made in report.half_lives:
@@ -223,6 +228,12 @@ def _half_lives(out: "Console", report: "MemoryReport") -> Iterator[Table]:
         rows.append(_lives(name, made.trained, window))
         if made.untrained is not None:
             rows.append(_lives("  untrained", made.untrained, window))
+    for state in dict.fromkeys(made.state for made in report.half_lives):
+        same = [made.trained for made in report.half_lives if made.state == state]
+        if len(same) > 1:
+            rows.append(
+                _lives(f"{state} of all layers", [n for lives in same for n in lives], window)
+            )
     heads = ("state", "median", "longest", f"over {window}", "longest tenth", "shortest tenth")
     yield from _narrowed(out, heads, rows)
 
@@ -239,7 +250,7 @@ def _lives(name: str, lives: Sequence[float | None], window: int) -> list[str]:
     return [name, *values[:2], f"{100 * beyond(lives, window):.0f} %", *values[2:]]
 
 
-def _gates(out: "Console", report: "MemoryReport") -> Iterator[Table]:
+def _gates(out: "Console", report: "MemoryReport") -> Iterator[Table | str]:
     rows = [_gate(gate) for gate in report.gates]
     yield from _narrowed(out, ("gate", "< 0.1", "> 0.9", "shut", "open", "0 to 1"), rows)
     dead = _table(("dead units", "of", "which"), left=1)
@@ -255,7 +266,7 @@ def _gate(gate: "Gate") -> list[str]:
     return [f"layers.{gate.layer}.{gate.name}", *shares, *stuck, sparkline([*gate.histogram], 20)]
 
 
-def _units(out: "Console", report: "MemoryReport") -> Iterator[Table]:
+def _units(out: "Console", report: "MemoryReport") -> Iterator[Table | str]:
     rows = [
         [
             made.feature, f"{made.auc:.2f}", f"{made.layer}:{made.unit} {made.state}",
@@ -268,7 +279,7 @@ def _units(out: "Console", report: "MemoryReport") -> Iterator[Table]:
     yield from _narrowed(out, heads, rows)
 
 
-SCREENS: dict[str, Callable[["Console", "MemoryReport"], Iterator[Table]]] = {
+SCREENS: dict[str, Callable[["Console", "MemoryReport"], Iterator[Table | str]]] = {
     "context": _context,
     "gradients": _gradients,
     "half-lives": _half_lives,

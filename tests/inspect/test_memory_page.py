@@ -226,6 +226,16 @@ def test_both_ends_of_the_bracket_are_marked(lacking, enough, marks, said):
     assert used(context, "character") == said
 
 
+def test_where_more_text_does_harm_the_best_is_marked():
+    report = example()
+    count = len(report.context.contexts)
+    harmed = Losses(tuple(1.0 + k / 10 for k in range(count)), (0.01,) * count, 3.0)
+    context = replace(report.context, reset=harmed, lacking=None, enough=1)
+    headline = body(replace(report, context=context)).split('id="gradients"')[0]
+    found = re.findall(r">((?:used|lacking|enough|best): [^<]*)<", headline)
+    assert list(dict.fromkeys(found)) == [f"best: {report.context.contexts[0]}"]
+
+
 def test_one_context_alone_is_drawn():
     report = example()
     losses = Losses((2.0,), (0.0,), 2.0)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from cellwright.inspect.memory.bracket import best_alone
 from cellwright.inspect.memory.report import (
     Context,
     Facts,
@@ -129,7 +130,9 @@ def _contexts(context: Context, unit: str) -> Axis:
 
 
 def _used(context: Context, unit: str) -> list[Mark]:
-    """One mark where the bracket closes, or its two ends."""
+    """One mark where the bracket closes, or its two ends; the best where more text does harm."""
+    if context.lacking is None and (best := best_alone(context)) is not None:
+        return [Mark(best, f"best: {best:,}")]
     if context.used is not None:
         return [Mark(context.used, f"used: {used(context, unit)}")]
     low, high = context.lacking, context.enough

@@ -147,6 +147,7 @@ def test_the_demo_runs_and_leaves_what_it_names(run, tmp_path, monkeypatch):
     inside = found["inside"]
     assert {found["kind"] for found in inside["units"]["findings"]} == {"number", "gender"}
     assert "number: no single unit is shown to carry it" in told  # 300 sentences teach little
+    assert "The page walks through a test sentence" in told and "what unit" in told
     assert "Without any one of" in told and "random units" in told
     address = (tmp_path / "runs/demo/walkthrough.html").as_uri()
     assert f"{address}#{inside['at']}" in made.out

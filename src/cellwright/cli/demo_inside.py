@@ -29,6 +29,7 @@ class Inside:
     why: str
     page: Path
     at: str
+    about: str  # a sentence on what the page shows there
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON values."""
@@ -40,13 +41,13 @@ class Inside:
         from cellwright.cli.inspect_units import verdict_of
 
         if self.report is None:
-            return [self.why]
+            return [self.why, self.about]
         made = []
         for kind, controls in self.report.controls.items():
             worst = f"{max(controls, default=0):.1f} points are lost at most"
             said = f"Without any one of {len(controls)} random units {worst}."
             made.append(f"{verdict_of(kind, self.report)} {said}")
-        return made
+        return [*made, self.about]
 
 
 def look_inside(where: Path, racer: Racer, beside: Racer, corpus: AgreementCorpus) -> Inside:
@@ -68,7 +69,13 @@ def look_inside(where: Path, racer: Racer, beside: Racer, corpus: AgreementCorpu
     write_page(page, model, f"{before}\n{probe.text}", other)
     verb = next((t.position for t in probe.targets if t.kind == "number"), len(probe.words) - 1)
     token = len(before.split()) + verb  # the word before the verb; a line end stands between
-    return Inside(racer, report, why, page, f"t={token}&step={UPDATE}&unit={_unit(report)}")
+    unit, last = _unit(report), probe.words[verb - 1]
+    about = (
+        f"The page walks through a test sentence, number by number. It opens at {last!r}, before "
+        f"the verb {probe.words[verb]!r}: what unit {unit} keeps of what it held, and what "
+        f"{last!r} writes."
+    )
+    return Inside(racer, report, why, page, f"t={token}&step={UPDATE}&unit={unit}", about)
 
 
 def _example(corpus: AgreementCorpus) -> Probe:

@@ -112,8 +112,11 @@ def test_a_model_without_its_training_reads_a_file(run, capsys, tmp_path):
     model = LanguageModel.from_pretrained(run)
     model.save_pretrained(tmp_path / "saved")
     (tmp_path / "own.txt").write_text(quoted(1500), encoding="utf-8")
-    out = said(capsys, tmp_path / "saved", "--file", tmp_path / "own.txt", *FEW)
+    words = (tmp_path / "saved", "--file", tmp_path / "own.txt", *FEW)
+    assert main(["inspect", "units", *map(str, words)]) == 0
+    out, err = capsys.readouterr()
     assert "in quotes" in out
+    assert "the untrained model beside it has weights of its own draw" in err
 
 
 def test_a_phrase_is_searched(run, capsys):

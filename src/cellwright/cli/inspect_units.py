@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,10 +146,18 @@ def _look(given: Given) -> None:
     made = texts.measured(model, given.run, given.file, given.tokens or texts.TOKENS)
     page = inspect_units_page.Page.of(given, model, made.read) if given.out else None
     states = read_states(model, made.read.ids)
+    fresh = texts.untrained(model, given.run)
+    if fresh is None:
+        console(sys.stderr).print(
+            f"note: {given.run} says nothing of its training: the untrained model beside it has "
+            "weights of its own draw",
+            style="warn",
+            soft_wrap=True,
+        )
     report = find_in_text(
         model,
         made.read,
-        untrained=texts.untrained(model, given.run),
+        untrained=fresh,
         drawn=given.controls or CONTROLS,
         shuffles=given.shuffles or SHUFFLES,
         seed=given.seed,

@@ -9,7 +9,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console
 
-STEPS = 5  # shades of each colour
 TENTHS = 9  # the highest of the digits that stand for values
 BLANKS = {"\n": "⏎", "\t": "⇥", "": "…"}
 
@@ -22,6 +21,8 @@ def coloured(
     `exact`: the tokens, joined, are the text: under each stands a digit instead of the number, or
     the text could not be read.
     """
+    from cellwright.lm.attribution.html import shade
+
     largest = max(*(abs(value) for value in values), 1e-9)
     if exact:
         told = f"0 is {-largest:+.2f}, {TENTHS} is {largest:+.2f}"
@@ -37,7 +38,7 @@ def coloured(
         if used and used + width > out.width:
             _put(out, first, second)
             first, second, used = Text(), Text(), 0
-        first.append(shown, style=shade(value / largest))
+        first.append(shown, style=f"black on {shade(value / largest)}")
         first.append(" " * (width - cell_len(shown)))
         second.append(number.ljust(width), style="label")
         used += width
@@ -60,11 +61,3 @@ def _shown(piece: str, exact: bool) -> str:
     if exact and cell_len(made) == 0:
         return f"◌{made}"
     return made
-
-
-def shade(share: float) -> str:
-    """A background between blue (-1) and orange (1), on which black can be read."""
-    depth = round(STEPS * min(1.0, abs(share))) / STEPS
-    full = (230, 130, 40) if share > 0 else (80, 150, 230)
-    mixed = (round(255 + depth * (c - 255)) for c in full)
-    return "black on #" + "".join(f"{c:02x}" for c in mixed)

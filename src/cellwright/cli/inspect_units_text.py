@@ -103,19 +103,14 @@ def _text(file: Path, most: int) -> tuple[str, bool]:
 
 def untrained(model: "LanguageModel", run: Path) -> "LanguageModel | None":
     """The model as the run's training began; None for a model saved without its training."""
-    import torch
-
-    from cellwright.lm.engine import build_model
+    from cellwright.lm.engine import as_begun
     from cellwright.lm.run import read_config
 
-    assert model.tokenizer is not None
     try:
         config = read_config(run)
     except RunError:
         return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return build_model(config, model.cell, model.tokenizer).eval()
+    return as_begun(config, model)
 
 
 def column_of(model: "LanguageModel", unit: str | None, state: str | None) -> "Column | None":

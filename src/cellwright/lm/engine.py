@@ -70,6 +70,14 @@ def build_model(config: TrainConfig, cell: Any, tokenizer: Tokenizer) -> Languag
     return model
 
 
+def as_begun(config: TrainConfig, model: LanguageModel) -> LanguageModel:
+    """The model with the weights that its training began with, to predict with (eval mode)."""
+    assert model.tokenizer is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build_model(config, model.cell, model.tokenizer).eval()
+
+
 def _fits(config: TrainConfig, vocab: int) -> None:
     """Refuse a model whose recurrent, embedding and output weights alone exceed the memory."""
     hidden, embed = config.hidden, config.embed_size

@@ -13,7 +13,7 @@ from cellwright.inspect.gradients.plot import Panel
 from cellwright.language.cell import Cell
 from cellwright.language.masks import expected
 from cellwright.lm.corpus import encode_files
-from cellwright.lm.engine import build_model
+from cellwright.lm.engine import as_begun
 from cellwright.lm.model import LanguageModel
 from cellwright.lm.run import read_config, read_text_digests
 from cellwright.lm.texts import open_texts
@@ -81,10 +81,7 @@ def of_run(path: Path, text: Path | None, draws: Draws) -> Iterator[Panel]:
     """
     config = read_config(path)
     model = LanguageModel.from_pretrained(path)
-    assert model.tokenizer is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        fresh = build_model(config, model.cell, model.tokenizer)
+    fresh = as_begun(config, model)
     ids = _places(path, model, text, draws)
     trained, untrained = ([*_flows(m, ids, draws)] for m in (model, fresh))
     for before, after in zip(untrained, trained, strict=True):

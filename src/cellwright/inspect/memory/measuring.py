@@ -19,8 +19,7 @@ from cellwright.inspect.memory.report import Decay, Facts, Gradient, MemoryRepor
 from cellwright.inspect.memory.text import Read, Source, read, source
 from cellwright.inspect.memory.verdict import verdict
 from cellwright.inspect.units.features import probe
-from cellwright.lm.config import TrainConfig
-from cellwright.lm.engine import build_model
+from cellwright.lm.engine import as_begun
 from cellwright.lm.model import LanguageModel
 from cellwright.lm.run import read_config
 
@@ -89,19 +88,11 @@ def measure(
     model = LanguageModel.from_pretrained(run)
     assert model.tokenizer is not None
     given = source(run, text, model.tokenizer)
-    fresh = untrained(config, model)
+    fresh = as_begun(config, model)
     subject = Subject(f"{run}", model, fresh, config.steps, config.vary_steps)
     made = report(subject, given, asked or Asked(), on_progress)
     seconds = time.perf_counter() - began
     return dataclasses.replace(made, facts=dataclasses.replace(made.facts, seconds=seconds))
-
-
-def untrained(config: TrainConfig, model: LanguageModel) -> LanguageModel:
-    """The model with the weights that its training began with."""
-    assert model.tokenizer is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return build_model(config, model.cell, model.tokenizer)
 
 
 def report(

@@ -7,7 +7,6 @@ alone only where that is 0 too, as tanh(h), r * h and o * tanh(c) are. Where a m
 together with others' values, cutting its column would cut these as well, and is refused.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from torch import Tensor
 
 from cellwright.compiler.layout import layout
+from cellwright.compiler.simplify import FOLD
 from cellwright.language.errors import CellwrightError
 from cellwright.language.graph import Graph, Node
 from cellwright.language.ops import POINTWISE, Op
@@ -154,20 +154,7 @@ def _read(
                 yield index, place, number
 
 
-_KNOWN: Final[Mapping[Op, Callable[..., float]]] = {
-    Op.ADD: lambda a, b: a + b,
-    Op.SUB: lambda a, b: a - b,
-    Op.MUL: lambda a, b: a * b,
-    Op.DIV: lambda a, b: a / b,
-    Op.NEG: lambda a: -a,
-    Op.ABS: lambda a: abs(a),
-    Op.SIGMOID: lambda a: 1 / (1 + math.exp(-a)),
-    Op.TANH: math.tanh,
-    Op.RELU: lambda a: max(a, 0.0),
-    Op.EXP: math.exp,
-    Op.LOG: math.log,
-    Op.MAXIMUM: max,
-    Op.MINIMUM: min,
+_KNOWN: Final[Mapping[Op, Callable[..., float]]] = FOLD | {
     Op.LESS: lambda a, b: float(a < b),
     Op.LESS_EQUAL: lambda a, b: float(a <= b),
 }
